@@ -1,0 +1,71 @@
+#include "vspc/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static size_t escape(char *out, const uint8_t *in, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t n = 0;
+    size_t shown = len > TEXT_QUOTED_BYTES ? TEXT_QUOTED_BYTES : len;
+    for (size_t i = 0; i < shown; i++) {
+        uint8_t c = in[i];
+        if (c == '"' || c == '\\') {
+            out[n++] = '\\';
+            out[n++] = (char)c;
+        } else if (c >= 0x20 && c < 0x7f) {
+            out[n++] = (char)c;
+        } else {
+            out[n++] = '\\';
+            out[n++] = 'x';
+            out[n++] = digits[c >> 4];
+            out[n++] = digits[c & 15];
+        }
+    }
+    if (shown < len) {
+        memcpy(out + n, "...", 3);
+        n += 3;
+    }
+    return n;
+}
+
+struct quoted quote(const void *data, size_t len)
+{
+    struct quoted q;
+    q.s[0] = '"';
+    size_t n = 1 + escape(q.s + 1, data, len);
+    q.s[n] = '"';
+    q.s[n + 1] = 0;
+    return q;
+}
+
+struct quoted printable(const void *data, size_t len)
+{
+    struct quoted q;
+    q.s[escape(q.s, data, len)] = 0;
+    return q;
+}
+
+void uuid_format(const uint8_t uuid[UUID_SIZE], char out[UUID_TEXT])
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t n = 0;
+    for (size_t i = 0; i < UUID_SIZE; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            out[n++] = '-';
+        out[n++] = digits[uuid[i] >> 4];
+        out[n++] = digits[uuid[i] & 15];
+    }
+    out[n] = 0;
+}
+
+int hex_digit(int c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}

@@ -1,0 +1,432 @@
+#include "console.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "user_conn.h"
+#include "vm_conn.h"
+
+enum {
+    USER_BACKLOG = 128,   /* of the user port's listen queue */
+    TAKEOVERS_MAX = 3,    /* in TAKEOVERS_MS, from connections that were still open */
+    TAKEOVERS_MS = 10000, /* also how long newcomers are refused then */
+    OPEN_RETRY_MS = 20,   /* between looks for a port that another console gives up */
+    OPEN_TRIES = 50,
+    OPEN_ASK_EVERY = 10,     /* tries between asking one more console to give way */
+    LISTENER_REST_MS = 1000, /* after EMFILE */
+};
+
+struct console *console_new(struct console_owner *owner, struct directory_entry *entry)
+{
+    struct console *console = xcalloc(1, sizeof *console);
+    console->owner = owner;
+    console->entry = entry;
+    console->state = CONSOLE_OPENING;
+    console->listener.fd = -1;
+    entry->console = console;
+    DL_APPEND(owner->consoles, console);
+    return console;
+}
+
+/* What the log and the mapping call the VM. */
+static struct quoted console_name(const struct console *console)
+{
+    return quote(console->name, console->name_len);
+}
+
+/* Tells Redis where the VM is, under the name it has now. */
+static void publish(struct console *console)
+{
+    struct vmext *ext = &console->vm->ext;
+    struct mapping_vm vm = {
+        .identity = console->entry->identity,
+        .identity_len = console->entry->identity_len,
+        .number = console->attachment,
+        .name = ext->name,
+        .name_len = ext->name_len,
+        .has_uuid = ext->has_uuid,
+        .label = ext->label,
+        .port = console->port,
+    };
+    memcpy(vm.uuid, ext->uuid, UUID_SIZE);
+    mapping_publish(console->owner->shared->mapping, &vm);
+}
+
+static void remember_name(struct console *console)
+{
+    struct vmext *ext = &console->vm->ext;
+    free(console->name);
+    console->name = xmemdup0(ext->name, ext->name_len);
+    console->name_len = ext->name_len;
+}
+
+void console_renamed(struct console *console)
+{
+    struct quoted before = console_name(console);
+    remember_name(console);
+    log_info("VM renamed from=%s vm=%s port=%u", before.s, console_name(console).s, console->port);
+    if (console->state == CONSOLE_CONNECTED)
+        publish(console);
+}
+
+static void log_connected(const struct console *console)
+{
+    char peer[SOCK_TEXT], uuid[UUID_TEXT] = "";
+    const struct vm_conn *vm = console->vm;
+    if (!log_wants(LOG_LEVEL_INFO))
+        return;
+    sock_addr_format(&vm->peer, peer);
+    if (vm->ext.has_uuid)
+        uuid_format(vm->ext.uuid, uuid);
+    log_info("VM connected vm=%s uuid=%s label=%s peer=%s port=%u worker=%u", console_name(console).s, uuid,
+             vm->ext.label, peer, console->port, console->owner->worker);
+}
+
+/* The console has a VM and a port. */
+static void set_connected(struct console *console)
+{
+    bool lingered = console->state == CONSOLE_LINGERING;
+    console->state = CONSOLE_CONNECTED;
+    if (lingered) {
+        loop_timer_disarm(console->owner->loop, &console->timer);
+        directory_linger_end(console->owner->shared->directory, console->entry);
+    }
+    publish(console);
+    log_connected(console);
+    if (lingered)
+        console_notice(console, "VM connected");
+}
+
+static void on_listener_rested(struct loop_timer *timer)
+{
+    struct console *console = container_of(timer, struct console, timer);
+    loop_io_set(console->owner->loop, &console->listener, EPOLLIN);
+}
+
+/* No descriptor is left for a user: one console that lingers is asked to give way. */
+static void ask_to_give_way(struct console_owner *owner)
+{
+    struct directory_entry *entry = directory_pick_lingering(owner->shared->directory);
+    if (entry)
+        console_owner_give_way(entry);
+}
+
+/* A line in the log about a user or VM that cannot be served, at most once a second. */
+static void log_refusal(struct console_owner *owner, const char *what, const struct sock_addr *peer)
+{
+    char text[SOCK_TEXT];
+    unsigned suppressed;
+    if (!log_rate_allows(&owner->refusals, loop_now(owner->loop), &suppressed))
+        return;
+    sock_addr_format(peer, text);
+    log_warning("%s peer=%s not_logged_before=%u", what, text, suppressed);
+}
+
+static void on_user_arrives(struct loop_io *io, uint32_t events)
+{
+    (void)events;
+    struct console *console = container_of(io, struct console, listener);
+    struct console_owner *owner = console->owner;
+    struct sock_addr peer = {.len = sizeof peer.in6};
+    int fd = accept4(io->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        /* Without a descriptor the queue stays as it is, and would wake us at once again. In CONNECTED the
+         * timer is free; a lingering console's must not be touched, and it tries on. */
+        if ((errno == EMFILE || errno == ENFILE) && console->state == CONSOLE_CONNECTED) {
+            loop_io_set(owner->loop, io, 0);
+            loop_timer_arm(owner->loop, &console->timer, LISTENER_REST_MS, on_listener_rested);
+        }
+        return;
+    }
+    if (!network_list_holds(&owner->config->user.allow, &peer)) {
+        log_refusal(owner, "User refused, not in [user] allow", &peer);
+        close(fd);
+    } else if (!admission_take(&owner->shared->admission, ADMISSION_USER)) {
+        log_refusal(owner, "User refused, no file descriptor is left: raise the limit (LimitNOFILE)", &peer);
+        ask_to_give_way(owner);
+        close(fd);
+    } else {
+        user_conn_new(console, fd, &peer);
+    }
+}
+
+/* Listens on that port. Result: 0 or a negative errno. */
+static int listen_on(struct console *console, uint16_t port)
+{
+    const struct config *config = console->owner->config;
+    struct sock_addr addr = config->user.listen;
+    sock_addr_set_port(&addr, port);
+    int fd = sock_listen(&addr, sock_addr_is_any6(&addr), USER_BACKLOG);
+    if (fd < 0)
+        return fd;
+    int err = loop_io_add(console->owner->loop, &console->listener, fd, EPOLLIN, on_user_arrives);
+    if (err)
+        close(fd);
+    return err;
+}
+
+/* Listens on a free port; ports that something else holds are passed over. Result: 0 or a negative errno,
+ * -EAGAIN when no port is free. */
+static int open_port(struct console *console)
+{
+    struct port_pool *ports = console->owner->shared->ports;
+    uint64_t now = loop_now(console->owner->loop);
+    unsigned held = 0;
+    int port, err;
+    for (;;) {
+        port = port_pool_take(ports, now);
+        err = port < 0 ? port : listen_on(console, (uint16_t)port);
+        if (err != -EADDRINUSE)
+            break;
+        port_pool_put_held(ports, (uint16_t)port, now);
+        if (held++ == 0)
+            log_info("User port is held by something else, skipped for a minute port=%d", port);
+    }
+    if (held > 1)
+        log_info("User ports are held by something else, skipped for a minute ports=%u", held);
+    if (err == 0)
+        console->port = (uint16_t)port;
+    else if (port > 0)
+        port_pool_put(ports, (uint16_t)port);
+    return err;
+}
+
+/* There is no port for this console: ends it and closes its VM connection. */
+static void refuse_opening(struct console *console, int err)
+{
+    struct vm_conn *vm = console->vm;
+    char text[sizeof(struct quoted) + 128];
+    snprintf(text, sizeof text, "VM refused, %s vm=%s",
+             err == -EAGAIN ? "no user port is free: raise [user] max_ports" : strerror(-err),
+             console_name(console).s);
+    log_refusal(console->owner, text, &vm->peer);
+    console->vm = NULL;
+    vm->console = NULL;
+    console_end(console);
+    vm_conn_close(vm);
+}
+
+static void on_open_retry(struct loop_timer *timer);
+
+/* Tries to open the user port, again and again for a second while others may give one up. Result: whether the
+ * console still is. */
+static bool try_open(struct console *console)
+{
+    struct console_owner *owner = console->owner;
+    int err = open_port(console);
+    if (err == 0) {
+        set_connected(console);
+        return true;
+    }
+    if (err == -EAGAIN && console->open_tries < OPEN_TRIES) {
+        struct directory_entry *entry = NULL;
+        if (console->open_tries % OPEN_ASK_EVERY == 0)
+            entry = directory_pick_lingering(owner->shared->directory);
+        if (entry)
+            console_owner_give_way(entry);
+        if (entry || console->open_tries) {
+            console->open_tries++;
+            loop_timer_arm(owner->loop, &console->timer, OPEN_RETRY_MS, on_open_retry);
+            return true;
+        }
+    }
+    refuse_opening(console, err);
+    return false;
+}
+
+static void on_open_retry(struct loop_timer *timer)
+{
+    try_open(container_of(timer, struct console, timer));
+}
+
+/* More than TAKEOVERS_MAX takeovers in TAKEOVERS_MS: two VMs fight for one identity. */
+static bool takeover_allowed(struct console *console, uint64_t now)
+{
+    if (now < console->refuse_until_ms)
+        return false;
+    if (now - console->takeovers_since_ms >= TAKEOVERS_MS) {
+        console->takeovers_since_ms = now;
+        console->takeovers = 0;
+    }
+    if (++console->takeovers <= TAKEOVERS_MAX)
+        return true;
+    console->refuse_until_ms = now + TAKEOVERS_MS;
+    console->takeovers = 0;
+    return false;
+}
+
+static void log_takeover(struct console *console, const struct vm_conn *newcomer, bool allowed)
+{
+    char from[SOCK_TEXT], to[SOCK_TEXT];
+    unsigned suppressed;
+    struct console_owner *owner = console->owner;
+    if (!log_rate_allows(&owner->takeovers, loop_now(owner->loop), &suppressed))
+        return;
+    sock_addr_format(&console->vm->peer, from);
+    sock_addr_format(&newcomer->peer, to);
+    log_warning("%s: two serial ports without ?port=, or a copied VM? vm=%s port=%u connected=%s newcomer=%s "
+                "not_logged_before=%u",
+                allowed ? "VM taken over from a connection that was still open"
+                        : "VM refused for 10 s, taken over too often",
+                console_name(console).s, console->port, from, to, suppressed);
+}
+
+/* Takes the VM connection off the console and closes it. */
+static void drop_vm(struct console *console)
+{
+    struct vm_conn *old = console->vm;
+    console->vm = NULL;
+    old->console = NULL;
+    vm_conn_close(old);
+}
+
+/* A newer connection of the same VM has come while the console has one. Result: whether it may have the
+ * console. */
+static bool take_over(struct console *console, struct vm_conn *newcomer)
+{
+    /* What the old one has sent comes first, and tells whether it has hung up already. */
+    if (vm_conn_drain(console->vm)) {
+        bool allowed = takeover_allowed(console, loop_now(console->owner->loop));
+        log_takeover(console, newcomer, allowed);
+        if (!allowed)
+            return false;
+    }
+    drop_vm(console);
+    /* What was typed and not sent goes to the newcomer, whole: half an escape is no use to it. */
+    if (console->input_mid_escape) {
+        struct bytes input = console->input;
+        uint8_t iac = TN_IAC;
+        console->input = (struct bytes){0};
+        bytes_put(&console->input, &iac, 1);
+        bytes_put(&console->input, bytes_at(&input), input.len);
+        bytes_clear(&input);
+        console->input_mid_escape = false;
+    }
+    return true;
+}
+
+bool console_attach(struct console *console, struct vm_conn *conn)
+{
+    if (conn->number < console->number || (console->vm && !take_over(console, conn))) {
+        log_debug("VM connection closed, the console has another vm=%s", console_name(console).s);
+        vm_conn_close(conn);
+        return false;
+    }
+    if (conn->state == VM_HANDSHAKE)
+        DL_DELETE(console->owner->handshaking, conn);
+    conn->state = VM_ATTACHED;
+    conn->console = console;
+    console->vm = conn;
+    console->number = conn->number;
+    /* Not the connection's number for the mapping: where a console has ended, an older connection that was
+     * slow to identify itself may make it anew, and must not be taken for an update that is late. */
+    console->attachment = atomic_fetch_add(&console->owner->shared->attachments, 1) + 1;
+    remember_name(console);
+    /* Of its two descriptors, the second is the console's user port; a console that has one needs no other.
+     */
+    conn->descriptors = 1;
+    if (console->port || console->open_tries)
+        admission_give(&console->owner->shared->admission, 1);
+    if (console->state != CONSOLE_OPENING) {
+        set_connected(console);
+        return true;
+    }
+    return console->open_tries ? true : try_open(console);
+}
+
+static void on_linger_over(struct loop_timer *timer)
+{
+    struct console *console = container_of(timer, struct console, timer);
+    log_info("Console ended, its VM did not come back vm=%s port=%u", console_name(console).s, console->port);
+    console_end(console);
+}
+
+void console_vm_lost(struct console *console)
+{
+    struct console_owner *owner = console->owner;
+    const struct config *config = owner->config;
+    console->vm = NULL;
+    bytes_clear(&console->input);
+    console->input_mid_escape = false;
+    console_input_taken(console);
+    if (console->state == CONSOLE_CONNECTED) {
+        mapping_remove(owner->shared->mapping, console->entry->identity, console->entry->identity_len,
+                       console->attachment);
+        log_info("VM disconnected vm=%s port=%u", console_name(console).s, console->port);
+        console_notice(console, "VM disconnected");
+    }
+    bool opening = console->state == CONSOLE_OPENING;
+    console->state = CONSOLE_LINGERING;
+    if (opening || config->user.linger == 0) {
+        console_end(console);
+        return;
+    }
+    console->lingering_since_ms = loop_now(owner->loop);
+    loop_io_set(owner->loop, &console->listener, EPOLLIN);
+    loop_timer_arm(owner->loop, &console->timer, config->user.linger, on_linger_over);
+    directory_linger(owner->shared->directory, console->entry, console->lingering_since_ms,
+                     console->user_count > 0);
+}
+
+void console_end(struct console *console)
+{
+    struct console_owner *owner = console->owner;
+    struct console_shared *shared = owner->shared;
+    struct directory_entry *entry = console->entry;
+    struct user_conn *user, *next;
+    if (console->state == CONSOLE_CONNECTED)
+        mapping_remove(shared->mapping, entry->identity, entry->identity_len, console->attachment);
+    console->state = CONSOLE_ENDED;
+    loop_timer_disarm(owner->loop, &console->timer);
+    DL_FOREACH_SAFE(console->users, user, next)
+    user_conn_close(user);
+    if (console->port) {
+        loop_io_close(owner->loop, &console->listener);
+        port_pool_put(shared->ports, console->port);
+    }
+    admission_give(&shared->admission, 1);
+    DL_DELETE(owner->consoles, console);
+    entry->console = NULL;
+    directory_release(shared->directory, entry);
+    free(console->name);
+    bytes_clear(&console->input);
+    ring_clear(&console->ring);
+    loop_free_later(owner->loop, console);
+}
+
+void console_give_way(void *arg)
+{
+    struct directory_entry *entry = arg;
+    struct console_owner *owner = entry->owner;
+    struct console *console = entry->console;
+    directory_unpin(owner->shared->directory, entry);
+    if (!console) {
+        directory_release(owner->shared->directory, entry);
+    } else if (console->state == CONSOLE_LINGERING) {
+        log_info("Console ended before its time, ports or descriptors are short vm=%s port=%u",
+                 console_name(console).s, console->port);
+        console_end(console);
+    }
+}
+
+void console_reload(struct console *console)
+{
+    const struct config *config = console->owner->config;
+    struct user_conn *user;
+    if (console->vm)
+        sock_set_keepalive(console->vm->io.fd, config->vm.keepalive);
+    DL_FOREACH(console->users, user)
+    {
+        sock_set_keepalive(user->io.fd, config->user.keepalive);
+        user_conn_arm_idle(user);
+    }
+    if (console->state == CONSOLE_LINGERING) {
+        uint64_t gone = loop_now(console->owner->loop) - console->lingering_since_ms;
+        uint64_t left = gone < config->user.linger ? config->user.linger - gone : 0;
+        loop_timer_arm(console->owner->loop, &console->timer, left, on_linger_over);
+    }
+}

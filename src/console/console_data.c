@@ -1,0 +1,132 @@
+/* The two ways of a byte through a console: the VM's output to the users, the users' input to the VM. */
+#include <sys/epoll.h>
+#include <utlist.h>
+
+#include "console.h"
+#include "user_conn.h"
+#include "vm_conn.h"
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+void console_make_room(struct console *console, size_t n)
+{
+    const struct config *config = console->owner->config;
+    struct user_conn *user, *next;
+    console->keep = config->user.scrollback;
+    if (!console->users)
+        return;
+    console->keep = larger(console->keep, n);
+    if (!console->lagging)
+        return;
+    DL_FOREACH_SAFE(console->users, user, next)
+    {
+        if (user->lagging)
+            user_conn_make_room(user, n);
+    }
+    DL_FOREACH(console->users, user)
+    {
+        console->keep = larger(console->keep, (size_t)(console->ring.end - user->cursor) + n);
+    }
+}
+
+void console_output(struct console *console, const uint8_t *data, size_t len)
+{
+    ring_append(&console->ring, data, len, console->keep);
+}
+
+void console_flush_users(struct console *console)
+{
+    struct user_conn *user, *next;
+    DL_FOREACH_SAFE(console->users, user, next)
+    {
+        /* One that waits for room in its socket is flushed when there is some. */
+        if (!(user->io.events & (uint32_t)EPOLLOUT))
+            user_conn_flush(user);
+    }
+    size_t normal = larger(console->owner->config->user.scrollback, READ_SIZE);
+    if (!console->lagging && console->ring.cap > 2 * normal)
+        ring_shrink(&console->ring, normal);
+}
+
+uint64_t console_replay_from(const struct console *console)
+{
+    const struct ring *ring = &console->ring;
+    size_t scrollback = console->owner->config->user.scrollback;
+    return ring->end - ring->start > scrollback ? ring->end - scrollback : ring->start;
+}
+
+void console_notice(struct console *console, const char *text)
+{
+    struct user_conn *user, *next;
+    DL_FOREACH(console->users, user)
+    {
+        user_conn_notice(user, text);
+    }
+    DL_FOREACH_SAFE(console->users, user, next)
+    {
+        user_conn_flush(user);
+    }
+}
+
+void console_user_joined(struct console *console, struct user_conn *user)
+{
+    DL_APPEND(console->users, user);
+    console->user_count++;
+    if (console->state == CONSOLE_LINGERING && console->user_count == 1)
+        directory_linger(console->owner->shared->directory, console->entry, console->lingering_since_ms,
+                         true);
+}
+
+void console_user_left(struct console *console, struct user_conn *user)
+{
+    DL_DELETE(console->users, user);
+    console->user_count--;
+    if (console->user_count)
+        return;
+    ring_shrink(&console->ring, console->owner->config->user.scrollback);
+    if (console->state == CONSOLE_LINGERING)
+        directory_linger(console->owner->shared->directory, console->entry, console->lingering_since_ms,
+                         false);
+}
+
+void console_input(struct console *console, const uint8_t *data, size_t len)
+{
+    if (console->vm)
+        telnet_escape(&console->input, data, len);
+}
+
+void console_input_break(struct console *console)
+{
+    static const uint8_t mark[] = {TN_IAC, TN_BREAK};
+    if (console->vm)
+        bytes_put(&console->input, mark, sizeof mark);
+}
+
+/* Reads users, or not. */
+static void set_users_paused(struct console *console, bool paused)
+{
+    struct user_conn *user, *next;
+    console->users_paused = paused;
+    DL_FOREACH_SAFE(console->users, user, next)
+    {
+        user_conn_set_interest(user);
+    }
+}
+
+void console_flush_input(struct console *console)
+{
+    if (!console->vm)
+        return;
+    vm_conn_flush(console->vm);
+    if (!console->users_paused && console->input.len >= INPUT_HIGH)
+        set_users_paused(console, true);
+}
+
+void console_input_taken(struct console *console)
+{
+    if (console->users_paused && console->input.len <= INPUT_LOW)
+        set_users_paused(console, false);
+}

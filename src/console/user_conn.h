@@ -1,0 +1,89 @@
+/* User connection: one person or program attached to a console. Belongs to the console's worker.
+ *
+ *      user_conn_new --> UNDECIDED (telnet = auto) --(WILL, WONT, DO or DONT)--> TELNET
+ *                  |          \--(500 ms)--> SILENT (raw so far, has sent nothing) --(an answer)--> TELNET
+ *                  |          \                 \--(anything else)--> RAW
+ *                  |           \--(500 ms, had sent something)--> RAW
+ *                  |--(telnet = always)--> TELNET        (telnet = never) --> RAW
+ *      any --(hang-up, too slow and raw, idle, console ends)--> CLOSED
+ */
+#ifndef VSPC_USER_CONN_H
+#define VSPC_USER_CONN_H
+
+#include "console.h"
+#include "vspc/telnet.h"
+
+enum user_state { USER_UNDECIDED, USER_SILENT, USER_RAW, USER_TELNET, USER_CLOSED };
+
+enum {
+    USER_DECIDE_MS = 500,
+    USER_READ_SIZE = 16384,
+    USER_HELD_MAX = 4096,    /* bytes held back while undecided; then it is not read until decided */
+    USER_NOTICES_MAX = 64,   /* notices that may wait behind output for a user that does not read */
+    USER_ANSWERS_MAX = 4096, /* bytes that may wait when an AYT is answered */
+    USER_REPLIES_MAX = 16384,
+    USER_HANGUP_MS =
+        2000, /* how long the last input of a user who hung up waits for a VM that does not read */
+};
+
+/* A line that waits until the output before it has been sent. */
+struct user_notice {
+    struct user_notice *prev, *next;
+    uint64_t at; /* position in the console's ring */
+    size_t len;
+    char line[];
+};
+
+struct user_conn {
+    struct console *console;
+    struct user_conn *prev, *next; /* in console->users */
+    struct loop_io io;
+    struct loop_timer timer; /* the decision, then idle_timeout */
+    struct sock_addr peer;
+    struct telnet_stream *telnet; /* in UNDECIDED, SILENT and TELNET */
+    uint64_t cursor;              /* position in the console's ring of the next byte to send */
+    struct bytes control;         /* replies, and notices whose turn has come: sent before any output */
+    struct user_notice *notices;
+    unsigned notice_count;
+    struct bytes held; /* input that waits for the decision */
+    uint64_t skipped;  /* bytes before the cursor that the user is to be told of, before any output */
+    uint64_t last_input_ms;
+    uint64_t hung_up_ms; /* when it was seen to hang up while not being read, or 0 */
+    enum user_state state;
+    bool spoke;        /* sent anything so far */
+    bool after_cr;     /* its last byte was a CR, so an LF or NUL may belong to it */
+    bool peer_binary;  /* it agreed to send BINARY */
+    bool owes_escape;  /* the second 255 of a pair is to be sent before anything else */
+    bool lagging;      /* counted in console->lagging */
+    bool deaf;         /* its socket takes nothing any more; what it typed is still read to the end */
+    const char *error; /* recorded by the parser */
+};
+
+/* Takes an accepted socket, for which ADMISSION_USER is taken. */
+void user_conn_new(struct console *console, int fd, const struct sock_addr *peer);
+/* Closes and frees. */
+void user_conn_close(struct user_conn *user);
+
+/* Sends what the socket takes. May close the user. */
+void user_conn_flush(struct user_conn *user);
+/* Would n more bytes put the user further behind than `backlog`? Then it skips, or, raw, is closed. */
+void user_conn_make_room(struct user_conn *user, size_t n);
+/* Queues one line for a telnet user, behind all output so far; flush sends it. */
+void user_conn_notice(struct user_conn *user, const char *text);
+/* Queues an answer, ahead of output that has not been sent; flush sends it. */
+void user_conn_reply(struct user_conn *user, const void *data, size_t len);
+/* Reads it or not, as console->users_paused says. */
+void user_conn_set_interest(struct user_conn *user);
+/* (Re)arms idle_timeout. */
+void user_conn_arm_idle(struct user_conn *user);
+
+/* user_input.c: takes what the user sent, by its state. Result: 0, or -EPROTO and user->error. */
+int user_input(struct user_conn *user, const uint8_t *data, size_t len);
+/* user_input.c: the time to decide has come. */
+void user_input_decide(struct user_conn *user);
+/* user_input.c: no more will come; what is held back is taken for raw. */
+void user_input_end(struct user_conn *user);
+/* user_input.c: how a new user's stream begins. */
+void user_input_begin(struct user_conn *user, enum telnet_mode mode);
+
+#endif

@@ -1,0 +1,160 @@
+#include "vspc/directory.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "vspc/mem.h"
+
+/* What the directory knows of an entry and the owner must not touch without the lock. */
+struct directory_key {
+    struct directory_entry entry;
+    UT_hash_handle hh;
+    unsigned pins;
+    struct directory_key *prev, *next; /* in one of the two lists of lingering consoles */
+    struct directory_key **list;       /* that list, or NULL */
+    uint64_t since_ms;
+    char identity[];
+};
+
+struct directory {
+    pthread_mutex_t lock; /* guards all below and all of every directory_key but its entry */
+    struct directory_key *keys;
+    size_t pins;
+    struct directory_key *lingering_alone; /* both lists in the order of since_ms */
+    struct directory_key *lingering_watched;
+};
+
+struct directory *directory_new(void)
+{
+    struct directory *dir = xcalloc(1, sizeof *dir);
+    pthread_mutex_init(&dir->lock, NULL);
+    return dir;
+}
+
+void directory_free(struct directory *dir)
+{
+    pthread_mutex_destroy(&dir->lock);
+    free(dir);
+}
+
+static struct directory_key *add_key(struct directory *dir, const char *identity, size_t len, void *me)
+{
+    struct directory_key *key = xcalloc(1, sizeof *key + len + 1);
+    memcpy(key->identity, identity, len);
+    key->entry.owner = me;
+    key->entry.key = key;
+    key->entry.identity = key->identity;
+    key->entry.identity_len = len;
+    HASH_ADD_KEYPTR(hh, dir->keys, key->identity, len, key);
+    return key;
+}
+
+enum directory_claim directory_claim(struct directory *dir, const char *identity, size_t len, void *me,
+                                     struct directory_entry **entry)
+{
+    struct directory_key *key;
+    enum directory_claim claim = DIRECTORY_MINE;
+    pthread_mutex_lock(&dir->lock);
+    HASH_FIND(hh, dir->keys, identity, len, key);
+    if (!key) {
+        key = add_key(dir, identity, len, me);
+    } else if (key->entry.owner != me) {
+        key->pins++;
+        dir->pins++;
+        claim = DIRECTORY_THEIRS;
+    }
+    pthread_mutex_unlock(&dir->lock);
+    *entry = &key->entry;
+    return claim;
+}
+
+void directory_unpin(struct directory *dir, struct directory_entry *entry)
+{
+    pthread_mutex_lock(&dir->lock);
+    entry->key->pins--;
+    dir->pins--;
+    pthread_mutex_unlock(&dir->lock);
+}
+
+/* Call with the lock held. */
+static void unlist(struct directory_key *key)
+{
+    if (!key->list)
+        return;
+    DL_DELETE(*key->list, key);
+    key->list = NULL;
+}
+
+bool directory_release(struct directory *dir, struct directory_entry *entry)
+{
+    struct directory_key *key = entry->key;
+    pthread_mutex_lock(&dir->lock);
+    unlist(key);
+    bool gone = key->pins == 0;
+    if (gone)
+        HASH_DELETE(hh, dir->keys, key);
+    pthread_mutex_unlock(&dir->lock);
+    if (gone)
+        free(key);
+    return gone;
+}
+
+static int by_since(const struct directory_key *a, const struct directory_key *b)
+{
+    return (a->since_ms > b->since_ms) - (a->since_ms < b->since_ms);
+}
+
+void directory_linger(struct directory *dir, struct directory_entry *entry, uint64_t since_ms, bool has_users)
+{
+    struct directory_key *key = entry->key;
+    pthread_mutex_lock(&dir->lock);
+    unlist(key);
+    key->since_ms = since_ms;
+    key->list = has_users ? &dir->lingering_watched : &dir->lingering_alone;
+    /* Nearly always the newest, so look from the end; prev of the first is the last. */
+    struct directory_key *last = *key->list ? (*key->list)->prev : NULL;
+    if (!last || by_since(last, key) <= 0)
+        DL_APPEND(*key->list, key);
+    else
+        DL_INSERT_INORDER(*key->list, key, by_since);
+    pthread_mutex_unlock(&dir->lock);
+}
+
+void directory_linger_end(struct directory *dir, struct directory_entry *entry)
+{
+    pthread_mutex_lock(&dir->lock);
+    unlist(entry->key);
+    pthread_mutex_unlock(&dir->lock);
+}
+
+struct directory_entry *directory_pick_lingering(struct directory *dir)
+{
+    pthread_mutex_lock(&dir->lock);
+    struct directory_key *key = dir->lingering_alone ? dir->lingering_alone : dir->lingering_watched;
+    if (key) {
+        unlist(key);
+        key->pins++;
+        dir->pins++;
+    }
+    pthread_mutex_unlock(&dir->lock);
+    return key ? &key->entry : NULL;
+}
+
+size_t directory_count(struct directory *dir)
+{
+    pthread_mutex_lock(&dir->lock);
+    size_t n = HASH_COUNT(dir->keys);
+    pthread_mutex_unlock(&dir->lock);
+    return n;
+}
+
+size_t directory_pins(struct directory *dir)
+{
+    pthread_mutex_lock(&dir->lock);
+    size_t n = dir->pins;
+    pthread_mutex_unlock(&dir->lock);
+    return n;
+}

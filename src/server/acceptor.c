@@ -1,0 +1,240 @@
+#include "vspc/acceptor.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "vspc/mem.h"
+
+enum {
+    VM_BACKLOG = 4096,    /* of the listen queue; the kernel's somaxconn may be lower */
+    ACCEPTS_A_TURN = 64,  /* of one listener, so that letters are read in a storm too */
+    REST_MS = 1000,       /* of a listener after EMFILE */
+    GIVE_WAY_MS = 5,      /* how long a listener waits for a console that was asked to give way */
+    GIVE_WAY_TRIES = 100, /* after that the connection is refused */
+};
+
+struct vm_listener {
+    struct acceptor *acceptor;
+    struct loop_io io;
+    struct loop_timer rest;
+    unsigned waits; /* in a row, for consoles to give way */
+};
+
+struct acceptor {
+    pthread_t thread;
+    struct loop *loop;
+    struct config *config;
+    struct console_shared *shared;
+    struct worker **workers;
+    unsigned worker_count;
+    unsigned next_worker;
+    struct vm_arrival **piles; /* a worker each: what it gets at the end of this turn */
+    uint64_t number;           /* of the last connection */
+    struct log_rate refusals;
+    struct vm_listener *listeners;
+    size_t listener_count;
+};
+
+static void on_rested(struct loop_timer *timer)
+{
+    struct vm_listener *listener = container_of(timer, struct vm_listener, rest);
+    loop_io_set(listener->acceptor->loop, &listener->io, EPOLLIN);
+}
+
+static void rest(struct vm_listener *listener, uint64_t ms)
+{
+    loop_io_set(listener->acceptor->loop, &listener->io, 0);
+    loop_timer_arm(listener->acceptor->loop, &listener->rest, ms, on_rested);
+}
+
+/* At most one line a second; the others are counted. */
+static void log_refusal(struct acceptor *acceptor, const char *why, const struct sock_addr *peer)
+{
+    char text[SOCK_TEXT];
+    unsigned suppressed;
+    if (!log_rate_allows(&acceptor->refusals, loop_now(acceptor->loop), &suppressed))
+        return;
+    sock_addr_format(peer, text);
+    log_warning("VM refused, %s peer=%s not_logged_before=%u", why, text, suppressed);
+}
+
+/* Asks as many lingering consoles to give way as a VM needs descriptors. Result: whether the connection
+ * should wait for that. */
+static bool ask_to_give_way(struct vm_listener *listener)
+{
+    bool asked = false;
+    for (int i = 0; i < ADMISSION_VM && listener->waits < GIVE_WAY_TRIES; i++) {
+        struct directory_entry *entry = directory_pick_lingering(listener->acceptor->shared->directory);
+        if (!entry)
+            break;
+        console_owner_give_way(entry);
+        asked = true;
+    }
+    /* When none is left to ask, those that were asked may still be on their way out. */
+    if (!asked && (listener->waits == 0 || listener->waits >= GIVE_WAY_TRIES)) {
+        listener->waits = 0;
+        return false;
+    }
+    listener->waits++;
+    rest(listener, GIVE_WAY_MS);
+    return true;
+}
+
+/* The next worker in turn gets it, when this turn's are posted. */
+static void deal(struct acceptor *acceptor, int fd, const struct sock_addr *peer)
+{
+    struct vm_arrival *arrival = xmalloc(sizeof *arrival);
+    struct vm_arrival **pile = &acceptor->piles[acceptor->next_worker];
+    *arrival = (struct vm_arrival){.next = *pile, .fd = fd, .peer = *peer, .number = ++acceptor->number};
+    *pile = arrival;
+    acceptor->next_worker = (acceptor->next_worker + 1) % acceptor->worker_count;
+}
+
+/* Accepts one connection. Result: whether there may be more. */
+static bool accept_one(struct vm_listener *listener)
+{
+    struct acceptor *acceptor = listener->acceptor;
+    struct admission *admission = &acceptor->shared->admission;
+    struct sock_addr peer = {.len = sizeof peer.in6};
+    bool admitted = admission_take(admission, ADMISSION_VM);
+    if (!admitted && ask_to_give_way(listener))
+        return false;
+    int fd = accept4(listener->io.fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int err = errno;
+    bool allowed = fd >= 0 && network_list_holds(&acceptor->config->vm.allow, &peer);
+    if (admitted && allowed) {
+        listener->waits = 0;
+        deal(acceptor, fd, &peer);
+        return true;
+    }
+    if (admitted)
+        admission_give(admission, ADMISSION_VM);
+    if (fd < 0) {
+        if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM)
+            rest(listener, REST_MS);
+        return err == ECONNABORTED || err == EINTR;
+    }
+    log_refusal(acceptor,
+                allowed ? "no file descriptor is left: raise the limit (LimitNOFILE)" : "not in [vm] allow",
+                &peer);
+    close(fd);
+    return true;
+}
+
+static void on_io(struct loop_io *io, uint32_t events)
+{
+    (void)events;
+    struct vm_listener *listener = container_of(io, struct vm_listener, io);
+    struct acceptor *acceptor = listener->acceptor;
+    int left = ACCEPTS_A_TURN;
+    while (left > 0 && accept_one(listener))
+        left--;
+    /* One letter a worker, so that a storm does not wake it for each connection. */
+    for (unsigned i = 0; i < acceptor->worker_count; i++) {
+        if (acceptor->piles[i])
+            worker_deal(acceptor->workers[i], acceptor->piles[i]);
+        acceptor->piles[i] = NULL;
+    }
+}
+
+static int add_listener(struct acceptor *acceptor, const struct sock_addr *addr, bool dual)
+{
+    struct vm_listener *listener = &acceptor->listeners[acceptor->listener_count];
+    int fd = sock_listen(addr, dual, VM_BACKLOG);
+    if (fd < 0)
+        return fd;
+    sock_tune(fd, acceptor->config->vm.keepalive);
+    listener->acceptor = acceptor;
+    acceptor->listener_count++;
+    return loop_io_add(acceptor->loop, &listener->io, fd, EPOLLIN, on_io);
+}
+
+static int add_listeners(struct acceptor *acceptor)
+{
+    const struct listen_list *list = &acceptor->config->vm.listen;
+    acceptor->listeners = xcalloc(list->len, sizeof *acceptor->listeners);
+    for (size_t i = 0; i < list->len; i++) {
+        const struct sock_addr *addr = &list->items[i];
+        int err = add_listener(acceptor, addr, list->len == 1 && sock_addr_is_any6(addr));
+        if (err) {
+            char text[SOCK_TEXT];
+            sock_addr_format(addr, text);
+            log_error("Cannot listen for VMs: %s address=%s", strerror(-err), text);
+            return err;
+        }
+    }
+    return 0;
+}
+
+static void *run(void *arg)
+{
+    struct acceptor *acceptor = arg;
+    loop_run(acceptor->loop);
+    return NULL;
+}
+
+static void free_acceptor(struct acceptor *acceptor)
+{
+    for (size_t i = 0; i < acceptor->listener_count; i++)
+        close(acceptor->listeners[i].io.fd);
+    if (acceptor->loop)
+        loop_free(acceptor->loop);
+    config_unref(acceptor->config);
+    free(acceptor->listeners);
+    free(acceptor->piles);
+    free(acceptor);
+}
+
+struct acceptor *acceptor_start(struct config *config, struct console_shared *shared, struct worker **workers,
+                                unsigned worker_count)
+{
+    struct acceptor *acceptor = xcalloc(1, sizeof *acceptor);
+    acceptor->config = config_ref(config);
+    acceptor->shared = shared;
+    acceptor->workers = workers;
+    acceptor->worker_count = worker_count;
+    acceptor->piles = xcalloc(worker_count, sizeof(struct vm_arrival *));
+    acceptor->refusals = (struct log_rate){.burst = 1, .window_ms = 1000};
+    acceptor->loop = loop_new();
+    int err = acceptor->loop ? add_listeners(acceptor) : -errno;
+    if (!err)
+        err = thread_start(&acceptor->thread, "acceptor", run, acceptor);
+    if (err) {
+        free_acceptor(acceptor);
+        return NULL;
+    }
+    return acceptor;
+}
+
+struct reload {
+    struct acceptor *acceptor;
+    struct config *config;
+};
+
+static void on_reload(void *arg)
+{
+    struct reload *reload = arg;
+    struct acceptor *acceptor = reload->acceptor;
+    config_unref(acceptor->config);
+    acceptor->config = reload->config;
+    for (size_t i = 0; i < acceptor->listener_count; i++)
+        sock_set_keepalive(acceptor->listeners[i].io.fd, acceptor->config->vm.keepalive);
+    free(reload);
+}
+
+void acceptor_reload(struct acceptor *acceptor, struct config *config)
+{
+    struct reload *reload = xmalloc(sizeof *reload);
+    *reload = (struct reload){acceptor, config_ref(config)};
+    loop_post(acceptor->loop, on_reload, reload);
+}
+
+void acceptor_stop(struct acceptor *acceptor)
+{
+    loop_stop(acceptor->loop);
+    pthread_join(acceptor->thread, NULL);
+    free_acceptor(acceptor);
+}

@@ -1,0 +1,260 @@
+#include "vspc/server.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "vspc/acceptor.h"
+#include "vspc/mem.h"
+
+enum {
+    WORKERS_CLOSE_MS = 2000, /* for all workers to close what they own */
+    WRITER_FLUSH_MS = 2000,  /* for this node's entries to leave Redis */
+    LOG_FLUSH_MS = 300,
+    WORKERS_FREE = 8, /* their descriptors are within ADMISSION_RESERVE; those of more come on top */
+};
+
+struct server {
+    struct loop *loop;
+    struct config *config;
+    const struct config_source *source;
+    struct console_shared shared;
+    struct acceptor *acceptor;
+    struct worker **workers;
+    unsigned worker_count;
+    unsigned workers_open; /* have not reported that they closed everything */
+    bool stopping;
+    struct loop_io signals;
+    struct loop_timer deadline;
+};
+
+/* Raises the soft limit of descriptors to the hard one. Result: the limit. */
+static int raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 1024;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur > 100000000 ? 100000000 : (int)limit.rlim_cur;
+}
+
+/* As many as the process may use CPUs, when the configuration does not say. */
+static unsigned count_workers(const struct config *config)
+{
+    cpu_set_t cpus;
+    if (config->server.workers)
+        return config->server.workers;
+    if (sched_getaffinity(0, sizeof cpus, &cpus) < 0)
+        return 1;
+    return (unsigned)CPU_COUNT(&cpus);
+}
+
+static void note_restart_key(const char *key, void *arg)
+{
+    (void)arg;
+    log_warning("Configuration key needs a restart key=%s", key);
+}
+
+/* Logs each line of a config_load error. */
+static void log_config_error(char *error)
+{
+    char *rest = error;
+    for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n"))
+        if (*line)
+            log_error("%s", line);
+}
+
+static void reload(struct server *server)
+{
+    char *error = NULL;
+    const struct config_source *source = server->source;
+    struct config *wanted = config_load(source->file, source->overrides, source->override_count, &error);
+    if (!wanted) {
+        log_config_error(error);
+        log_error("Configuration not reloaded, going on with the running one");
+        free(error);
+        return;
+    }
+    struct config *next = config_reload(server->config, wanted, note_restart_key, NULL);
+    config_unref(wanted);
+    log_set_level(next->server.log_level);
+    acceptor_reload(server->acceptor, next);
+    for (unsigned i = 0; i < server->worker_count; i++)
+        worker_reload(server->workers[i], next);
+    redis_writer_reload(server->shared.mapping, next);
+    config_unref(server->config);
+    server->config = next;
+    log_info("Configuration reloaded");
+}
+
+static void on_worker_closed(void *arg)
+{
+    struct server *server = arg;
+    if (--server->workers_open == 0)
+        loop_stop(server->loop);
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+    struct server *server = container_of(timer, struct server, deadline);
+    log_warning("Workers did not close in time workers=%u", server->workers_open);
+    loop_stop(server->loop);
+}
+
+/* First stage of the shutdown: no more VMs come, and the workers close what there is. */
+static void begin_stop(struct server *server, int signal_number)
+{
+    if (server->stopping)
+        return;
+    server->stopping = true;
+    log_info("Shutting down signal=%s", signal_number == SIGINT ? "SIGINT" : "SIGTERM");
+    acceptor_stop(server->acceptor);
+    server->workers_open = server->worker_count;
+    for (unsigned i = 0; i < server->worker_count; i++)
+        worker_close(server->workers[i], server->loop, on_worker_closed, server);
+    loop_timer_arm(server->loop, &server->deadline, WORKERS_CLOSE_MS, on_deadline);
+}
+
+static void on_signal(struct loop_io *io, uint32_t events)
+{
+    (void)events;
+    struct server *server = container_of(io, struct server, signals);
+    struct signalfd_siginfo info;
+    if (read(io->fd, &info, sizeof info) != (ssize_t)sizeof info)
+        return;
+    if (info.ssi_signo != SIGHUP)
+        begin_stop(server, (int)info.ssi_signo);
+    else if (!server->stopping)
+        reload(server);
+}
+
+/* From here on signals arrive in the loop, and threads started later never see them. */
+static int watch_signals(struct server *server)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return fd < 0 ? -errno : loop_io_add(server->loop, &server->signals, fd, EPOLLIN, on_signal);
+}
+
+static int start_workers(struct server *server)
+{
+    unsigned wanted = count_workers(server->config);
+    server->workers = xcalloc(wanted, sizeof(struct worker *));
+    while (server->worker_count < wanted) {
+        struct worker *worker = worker_start(server->worker_count, server->config, &server->shared);
+        if (!worker)
+            return -errno;
+        server->workers[server->worker_count++] = worker;
+    }
+    return 0;
+}
+
+static void log_ready(const struct server *server, int limit)
+{
+    const struct config *config = server->config;
+    char address[SOCK_TEXT];
+    unsigned by_descriptors = (unsigned)atomic_load(&server->shared.admission.left) / ADMISSION_VM;
+    unsigned ports = config->user.max_ports;
+    sock_addr_format(&config->vm.listen.items[0], address);
+    log_info("Ready vm_listen=%s user_ports=%u-%u workers=%u max_vms=%u limited_by=%s descriptors=%d "
+             "node_id=%s version=" VSPC_VERSION,
+             address, config->user.first_port, config->user.first_port + ports - 1, server->worker_count,
+             by_descriptors < ports ? by_descriptors : ports,
+             by_descriptors < ports ? "descriptors" : "max_ports", limit, config->server.node_id);
+}
+
+static void check_state_dir(const char *dir)
+{
+    if (dir[0] && access(dir, W_OK | X_OK) < 0)
+        log_warning("Nothing is kept on disk: %s state_dir=%s", strerror(errno), dir);
+}
+
+/* Starts everything. Result: 0 or a negative errno; what has started stays for stop_all. */
+static int start_all(struct server *server)
+{
+    struct console_shared *shared = &server->shared;
+    int limit = raise_descriptor_limit();
+    unsigned workers = count_workers(server->config);
+    admission_init(&shared->admission,
+                   limit - (workers > WORKERS_FREE ? 2 * (int)(workers - WORKERS_FREE) : 0));
+    shared->directory = directory_new();
+    shared->ports = port_pool_new(server->config->user.first_port, server->config->user.max_ports);
+    peer_rate_init(&shared->refusals);
+    int err = watch_signals(server);
+    if (!err)
+        err = log_start();
+    if (err)
+        return err;
+    check_state_dir(server->config->server.state_dir);
+    shared->mapping = redis_writer_start(server->config);
+    if (!shared->mapping)
+        return -errno;
+    err = start_workers(server);
+    if (err)
+        return err;
+    server->acceptor = acceptor_start(server->config, shared, server->workers, server->worker_count);
+    if (!server->acceptor)
+        return -EADDRNOTAVAIL;
+    log_ready(server, limit);
+    return 0;
+}
+
+/* The later stages: workers end, then the writers. Whatever is stuck is left behind; the process ends anyway.
+ */
+static void stop_all(struct server *server)
+{
+    bool stuck = false;
+    for (unsigned i = 0; i < server->worker_count; i++)
+        stuck |= worker_join(server->workers[i], WORKERS_CLOSE_MS) != 0;
+    if (stuck) {
+        /* It may still post to what would be freed below. The next start cleans Redis up. */
+        log_error("A worker is stuck, not waiting for it");
+        log_stop(LOG_FLUSH_MS);
+        _exit(0);
+    }
+    for (unsigned i = 0; i < server->worker_count; i++)
+        worker_free(server->workers[i]);
+    if (server->shared.mapping && redis_writer_stop(server->shared.mapping, WRITER_FLUSH_MS) < 0)
+        log_warning("Redis did not take everything, the next start cleans up");
+    log_info("Stopped");
+    log_stop(LOG_FLUSH_MS);
+    directory_free(server->shared.directory);
+    port_pool_free(server->shared.ports);
+    config_unref(server->config);
+    free(server->workers);
+    close(server->signals.fd);
+    loop_free(server->loop);
+}
+
+int server_run(struct config *config, const struct config_source *source)
+{
+    struct server server = {.config = config, .source = source, .signals.fd = -1};
+    log_set_level(config->server.log_level);
+    server.loop = loop_new();
+    if (!server.loop) {
+        log_error("Cannot start: %s", strerror(errno));
+        return 1;
+    }
+    int err = start_all(&server);
+    if (err)
+        log_error("Cannot start: %s", strerror(-err));
+    else
+        loop_run(server.loop);
+    stop_all(&server);
+    return err ? 1 : 0;
+}

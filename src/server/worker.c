@@ -1,0 +1,99 @@
+#include "vspc/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "vspc/mem.h"
+
+struct worker {
+    pthread_t thread;
+    struct loop *loop;
+    struct console_owner owner; /* the thread's */
+};
+
+static void *run(void *arg)
+{
+    struct worker *worker = arg;
+    loop_run(worker->loop);
+    return NULL;
+}
+
+struct worker *worker_start(unsigned number, struct config *config, struct console_shared *shared)
+{
+    char name[16];
+    struct worker *worker = xcalloc(1, sizeof *worker);
+    worker->loop = loop_new();
+    if (!worker->loop) {
+        free(worker);
+        return NULL;
+    }
+    console_owner_init(&worker->owner, number, worker->loop, config, shared);
+    snprintf(name, sizeof name, "worker-%u", number);
+    int err = thread_start(&worker->thread, name, run, worker);
+    if (err) {
+        worker_free(worker);
+        errno = -err;
+        return NULL;
+    }
+    return worker;
+}
+
+void worker_deal(struct worker *worker, struct vm_arrival *arrivals)
+{
+    arrivals->owner = &worker->owner;
+    loop_post(worker->loop, console_owner_arrivals, arrivals);
+}
+
+/* What a letter to a worker needs to bring. */
+struct order {
+    struct worker *worker;
+    struct config *config;
+    struct loop *reply_to;
+    void (*done)(void *arg);
+    void *arg;
+};
+
+static void on_reload(void *arg)
+{
+    struct order *order = arg;
+    console_owner_reload(&order->worker->owner, order->config);
+    free(order);
+}
+
+void worker_reload(struct worker *worker, struct config *config)
+{
+    struct order *order = xcalloc(1, sizeof *order);
+    order->worker = worker;
+    order->config = config_ref(config);
+    loop_post(worker->loop, on_reload, order);
+}
+
+static void on_close(void *arg)
+{
+    struct order *order = arg;
+    console_owner_close(&order->worker->owner);
+    loop_post(order->reply_to, order->done, order->arg);
+    free(order);
+}
+
+void worker_close(struct worker *worker, struct loop *reply_to, void (*done)(void *arg), void *arg)
+{
+    struct order *order = xcalloc(1, sizeof *order);
+    *order = (struct order){.worker = worker, .reply_to = reply_to, .done = done, .arg = arg};
+    loop_post(worker->loop, on_close, order);
+}
+
+int worker_join(struct worker *worker, unsigned timeout_ms)
+{
+    loop_stop(worker->loop);
+    return thread_join(worker->thread, timeout_ms);
+}
+
+void worker_free(struct worker *worker)
+{
+    loop_free(worker->loop);
+    console_owner_destroy(&worker->owner);
+    free(worker);
+}

@@ -1,0 +1,103 @@
+/* vspcd: the daemon's command line. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vspc/mem.h"
+#include "vspc/server.h"
+
+#define DEFAULT_FILE "/etc/vspc/vspc.ini"
+
+static const char usage[] =
+    "usage: vspcd [-c FILE] [-o SECTION.KEY=VALUE]... [-t]\n"
+    "       vspcd -V | -h\n"
+    "\n"
+    "Virtual serial port concentrator for VMware vSphere: takes the serial ports of VMs,\n"
+    "gives each a telnet port, and tells through Redis which port is whose.\n"
+    "\n"
+    "  -c, --config FILE           configuration (default: " DEFAULT_FILE " if it exists);\n"
+    "                              conf.d/*.ini beside it is read after it\n"
+    "  -o, --option SECTION.KEY=VALUE\n"
+    "                              overrides one key; may be given again\n"
+    "  -t, --test                  check the configuration and exit 0 or 1\n"
+    "  -V, --version               print the version and exit\n"
+    "  -h, --help                  print this and exit\n"
+    "\n"
+    "Runs in the foreground and logs to standard error. SIGHUP reads the configuration\n"
+    "again; SIGTERM and SIGINT shut down. Exits 0 after a shutdown, 1 when it cannot\n"
+    "start, 2 on wrong usage.\n";
+
+static const struct option long_options[] = {
+    {"config", required_argument, NULL, 'c'}, {"option", required_argument, NULL, 'o'},
+    {"test", no_argument, NULL, 't'},         {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},         {0},
+};
+
+struct arguments {
+    struct config_source source;
+    const char **overrides;
+    bool test;
+};
+
+/* Result: -1 to go on, or the code to exit with. */
+static int parse_arguments(int argc, char **argv, struct arguments *args)
+{
+    int option;
+    args->overrides = xcalloc((size_t)argc, sizeof(char *));
+    args->source.overrides = args->overrides;
+    while ((option = getopt_long(argc, argv, "c:o:tVh", long_options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            args->source.file = optarg;
+            break;
+        case 'o':
+            args->overrides[args->source.override_count++] = optarg;
+            break;
+        case 't':
+            args->test = true;
+            break;
+        case 'V':
+            puts("vspcd " VSPC_VERSION);
+            return 0;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            fputs("Try 'vspcd --help'.\n", stderr);
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "vspcd: unexpected argument '%s'\nTry 'vspcd --help'.\n", argv[optind]);
+        return 2;
+    }
+    if (!args->source.file && access(DEFAULT_FILE, F_OK) == 0)
+        args->source.file = DEFAULT_FILE;
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments args = {0};
+    int code = parse_arguments(argc, argv, &args);
+    if (code < 0) {
+        char *error = NULL;
+        struct config *config =
+            config_load(args.source.file, args.source.overrides, args.source.override_count, &error);
+        if (!config) {
+            fprintf(stderr, "%s%s", error, error[0] && error[strlen(error) - 1] != '\n' ? "\n" : "");
+            free(error);
+            code = 1;
+        } else if (args.test) {
+            config_unref(config);
+            puts("configuration is good");
+            code = 0;
+        } else {
+            code = server_run(config, &args.source);
+        }
+    }
+    free(args.overrides);
+    return code;
+}
