@@ -1,4 +1,5 @@
 /* vspcd: the daemon's command line. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,9 +79,21 @@ static int parse_arguments(int argc, char **argv, struct arguments *args)
     return -1;
 }
 
+/* Started without them, a socket would get the number of standard error, and log lines. */
+static void open_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct arguments args = {0};
+    open_standard_descriptors();
     int code = parse_arguments(argc, argv, &args);
     if (code < 0) {
         char *error = NULL;

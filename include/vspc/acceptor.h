@@ -7,13 +7,14 @@
 
 struct acceptor;
 
-/* Listens on every address of [vm] listen and starts the thread. Result: the acceptor, or NULL after having
+/* Listens on every address of [vm] listen; what connects waits. Result: the acceptor, or NULL after having
  * logged which address failed and why. */
-struct acceptor *acceptor_start(struct config *config, struct console_shared *shared, struct worker **workers,
-                                unsigned worker_count);
+struct acceptor *acceptor_new(struct config *config, struct console_shared *shared);
+/* Starts the thread, which deals to these workers. Result: 0 or a negative errno. */
+int acceptor_start(struct acceptor *acceptor, struct worker **workers, unsigned worker_count);
 /* Any thread: goes on with another configuration, of which it takes a reference. */
 void acceptor_reload(struct acceptor *acceptor, struct config *config);
-/* Ends the thread, closes the listeners and frees. */
+/* Ends the thread, if it was started, closes the listeners and frees. */
 void acceptor_stop(struct acceptor *acceptor);
 
 #endif

@@ -26,6 +26,8 @@ struct console_shared {
     struct port_pool *ports;
     struct admission admission;
     struct peer_rate refusals;        /* WONT-PROXY lines */
+    struct log_second vm_refusals;    /* for want of ports or descriptors, or by an allow list */
+    struct log_second user_refusals;  /* likewise */
     atomic_uint_fast64_t attachments; /* VM connections that were given their console so far */
     struct redis_writer *mapping;
 };
@@ -40,7 +42,7 @@ struct console_owner {
     bool closing;                /* shutting down: what arrives is closed */
     struct log_rate failures;    /* VM connections that broke the protocol or never spoke */
     struct log_rate takeovers;
-    struct log_rate refusals;  /* for want of ports or descriptors, or by an allow list */
+    struct log_rate renames;
     uint8_t buffer[READ_SIZE]; /* what one readiness event reads */
 };
 

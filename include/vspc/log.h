@@ -6,6 +6,7 @@
 #ifndef VSPC_LOG_H
 #define VSPC_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -43,5 +44,14 @@ struct log_rate {
 
 /* true: log this one; *suppressed then tells how many were not logged since the last that was. */
 bool log_rate_allows(struct log_rate *rate, uint64_t now_ms, unsigned *suppressed);
+
+/* At most one line a second, whichever thread it comes from. All zero is ready to use. */
+struct log_second {
+    atomic_uint_fast64_t next_ms; /* not before then */
+    atomic_uint suppressed;
+};
+
+/* As log_rate_allows. */
+bool log_second_allows(struct log_second *second, uint64_t now_ms, unsigned *suppressed);
 
 #endif

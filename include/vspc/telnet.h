@@ -56,9 +56,9 @@ void telnet_stream_free(struct telnet_stream *stream);
 /* Sends the offers and requests of this side. */
 void telnet_stream_greet(struct telnet_stream *stream);
 
-/* Parses up to the end of the next subnegotiation (IAC SE), or everything when there is none. *used tells how
- * much that was (at least 1 when len is). Result: 0, or -EPROTO and *why: the stream must not be fed again.
- */
+/* Parses up to the next command, the end of a subnegotiation (IAC SE) for one, or everything when there is
+ * none. *used tells how much that was (at least 1 when len is). Result: 0, or -EPROTO and *why: the stream
+ * must not be fed again. */
 int telnet_stream_feed(struct telnet_stream *stream, const uint8_t *data, size_t len, size_t *used,
                        const char **why);
 

@@ -40,6 +40,7 @@ struct vmext {
     bool known_came;    /* KNOWN-SUBOPTIONS-1 */
     bool lists_uuid;    /* and it listed VM-VC-UUID: an answer will come */
     bool uuid_closed;   /* no UUID will come */
+    bool late_uuid;     /* one came all the same */
     bool do_proxy_came; /* whatever the answer */
     bool proxied;       /* DO-PROXY was accepted */
     bool refused;       /* this connection is never identified */
@@ -51,7 +52,7 @@ enum vmext_event {
     VMEXT_NOTHING,
     VMEXT_NEWS,      /* something that vmext_judge looks at has changed */
     VMEXT_RENAMED,   /* an identified VM has another name */
-    VMEXT_LATE_UUID, /* a UUID from a VM already identified by name: ignored */
+    VMEXT_LATE_UUID, /* the first UUID from a VM already identified by name: ignored */
     VMEXT_REFUSED,   /* DO-PROXY was answered WONT-PROXY: *why says what to change in the VM */
     VMEXT_ERROR      /* protocol error: *why says which; close the connection */
 };

@@ -216,3 +216,17 @@ bool log_rate_allows(struct log_rate *rate, uint64_t now_ms, unsigned *suppresse
     rate->suppressed = 0;
     return true;
 }
+
+bool log_second_allows(struct log_second *second, uint64_t now_ms, unsigned *suppressed)
+{
+    uint_fast64_t next = atomic_load_explicit(&second->next_ms, memory_order_relaxed);
+    *suppressed = 0;
+    if (now_ms < next ||
+        !atomic_compare_exchange_strong_explicit(&second->next_ms, &next, now_ms + 1000, memory_order_relaxed,
+                                                 memory_order_relaxed)) {
+        atomic_fetch_add_explicit(&second->suppressed, 1, memory_order_relaxed);
+        return false;
+    }
+    *suppressed = atomic_exchange_explicit(&second->suppressed, 0, memory_order_relaxed);
+    return true;
+}

@@ -1,7 +1,6 @@
 #include "vspc/text.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static size_t escape(char *out, const uint8_t *in, size_t len)
 {
@@ -23,8 +22,8 @@ static size_t escape(char *out, const uint8_t *in, size_t len)
         }
     }
     if (shown < len) {
-        memcpy(out + n, "...", 3);
-        n += 3;
+        for (int i = 0; i < 3; i++)
+            out[n++] = '.';
     }
     return n;
 }

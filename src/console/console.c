@@ -66,9 +66,12 @@ static void remember_name(struct console *console)
 
 void console_renamed(struct console *console)
 {
+    unsigned suppressed;
     struct quoted before = console_name(console);
     remember_name(console);
-    log_info("VM renamed from=%s vm=%s port=%u", before.s, console_name(console).s, console->port);
+    if (log_rate_allows(&console->owner->renames, loop_now(console->owner->loop), &suppressed))
+        log_info("VM renamed from=%s vm=%s port=%u not_logged_before=%u", before.s, console_name(console).s,
+                 console->port, suppressed);
     if (console->state == CONSOLE_CONNECTED)
         publish(console);
 }
@@ -116,11 +119,12 @@ static void ask_to_give_way(struct console_owner *owner)
 }
 
 /* A line in the log about a user or VM that cannot be served, at most once a second. */
-static void log_refusal(struct console_owner *owner, const char *what, const struct sock_addr *peer)
+static void log_refusal(struct console_owner *owner, struct log_second *second, const char *what,
+                        const struct sock_addr *peer)
 {
     char text[SOCK_TEXT];
     unsigned suppressed;
-    if (!log_rate_allows(&owner->refusals, loop_now(owner->loop), &suppressed))
+    if (!log_second_allows(second, loop_now(owner->loop), &suppressed))
         return;
     sock_addr_format(peer, text);
     log_warning("%s peer=%s not_logged_before=%u", what, text, suppressed);
@@ -143,10 +147,11 @@ static void on_user_arrives(struct loop_io *io, uint32_t events)
         return;
     }
     if (!network_list_holds(&owner->config->user.allow, &peer)) {
-        log_refusal(owner, "User refused, not in [user] allow", &peer);
+        log_refusal(owner, &owner->shared->user_refusals, "User refused, not in [user] allow", &peer);
         close(fd);
     } else if (!admission_take(&owner->shared->admission, ADMISSION_USER)) {
-        log_refusal(owner, "User refused, no file descriptor is left: raise the limit (LimitNOFILE)", &peer);
+        log_refusal(owner, &owner->shared->user_refusals,
+                    "User refused, no file descriptor is left: raise the limit (LimitNOFILE)", &peer);
         ask_to_give_way(owner);
         close(fd);
     } else {
@@ -203,7 +208,7 @@ static void refuse_opening(struct console *console, int err)
     snprintf(text, sizeof text, "VM refused, %s vm=%s",
              err == -EAGAIN ? "no user port is free: raise [user] max_ports" : strerror(-err),
              console_name(console).s);
-    log_refusal(console->owner, text, &vm->peer);
+    log_refusal(console->owner, &console->owner->shared->vm_refusals, text, &vm->peer);
     console->vm = NULL;
     vm->console = NULL;
     console_end(console);

@@ -24,7 +24,7 @@ void console_make_room(struct console *console, size_t n)
     DL_FOREACH_SAFE(console->users, user, next)
     {
         if (user->lagging)
-            user_conn_make_room(user, n);
+            user_output_make_room(user, n);
     }
     DL_FOREACH(console->users, user)
     {
@@ -44,7 +44,7 @@ void console_flush_users(struct console *console)
     {
         /* One that waits for room in its socket is flushed when there is some. */
         if (!(user->io.events & (uint32_t)EPOLLOUT))
-            user_conn_flush(user);
+            user_output_flush(user);
     }
     size_t normal = larger(console->owner->config->user.scrollback, READ_SIZE);
     if (!console->lagging && console->ring.cap > 2 * normal)
@@ -63,11 +63,11 @@ void console_notice(struct console *console, const char *text)
     struct user_conn *user, *next;
     DL_FOREACH(console->users, user)
     {
-        user_conn_notice(user, text);
+        user_output_notice(user, text);
     }
     DL_FOREACH_SAFE(console->users, user, next)
     {
-        user_conn_flush(user);
+        user_output_flush(user);
     }
 }
 

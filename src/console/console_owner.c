@@ -19,7 +19,7 @@ void console_owner_init(struct console_owner *owner, unsigned worker, struct loo
     owner->shared = shared;
     owner->failures = (struct log_rate){.burst = 10, .window_ms = 1000};
     owner->takeovers = (struct log_rate){.burst = 5, .window_ms = 10000};
-    owner->refusals = (struct log_rate){.burst = 1, .window_ms = 1000};
+    owner->renames = (struct log_rate){.burst = 10, .window_ms = 1000};
 }
 
 void console_owner_destroy(struct console_owner *owner)

@@ -22,8 +22,7 @@ enum {
     USER_NOTICES_MAX = 64,   /* notices that may wait behind output for a user that does not read */
     USER_ANSWERS_MAX = 4096, /* bytes that may wait when an AYT is answered */
     USER_REPLIES_MAX = 16384,
-    USER_HANGUP_MS =
-        2000, /* how long the last input of a user who hung up waits for a VM that does not read */
+    USER_HANGUP_MS = 2000, /* how long the last input of one who hung up waits for a VM that does not read */
 };
 
 /* A line that waits until the output before it has been sent. */
@@ -64,18 +63,28 @@ void user_conn_new(struct console *console, int fd, const struct sock_addr *peer
 /* Closes and frees. */
 void user_conn_close(struct user_conn *user);
 
-/* Sends what the socket takes. May close the user. */
-void user_conn_flush(struct user_conn *user);
-/* Would n more bytes put the user further behind than `backlog`? Then it skips, or, raw, is closed. */
-void user_conn_make_room(struct user_conn *user, size_t n);
-/* Queues one line for a telnet user, behind all output so far; flush sends it. */
-void user_conn_notice(struct user_conn *user, const char *text);
-/* Queues an answer, ahead of output that has not been sent; flush sends it. */
-void user_conn_reply(struct user_conn *user, const void *data, size_t len);
+/* The same, with the reason in the log. */
+void user_conn_close_for(struct user_conn *user, const char *why);
 /* Reads it or not, as console->users_paused says. */
 void user_conn_set_interest(struct user_conn *user);
 /* (Re)arms idle_timeout. */
 void user_conn_arm_idle(struct user_conn *user);
+
+/* user_output.c: sends what the socket takes. */
+void user_output_flush(struct user_conn *user);
+/* user_output.c: would n more bytes put the user further behind than `backlog`? Then it skips, or, raw, is
+ * closed. */
+void user_output_make_room(struct user_conn *user, size_t n);
+/* user_output.c: queues one line for a telnet user, behind all output so far; flush sends it. */
+void user_output_notice(struct user_conn *user, const char *text);
+/* user_output.c: queues an answer, ahead of output that has not been sent; flush sends it. */
+void user_output_reply(struct user_conn *user, const void *data, size_t len);
+/* user_output.c: whether everything the user may have now has been sent. */
+bool user_output_is_up_to_date(const struct user_conn *user);
+/* user_output.c: counts the user in console->lagging, or not any more. */
+void user_output_count_lagging(struct user_conn *user);
+/* user_output.c: forgets what is queued. */
+void user_output_clear(struct user_conn *user);
 
 /* user_input.c: takes what the user sent, by its state. Result: 0, or -EPROTO and user->error. */
 int user_input(struct user_conn *user, const uint8_t *data, size_t len);

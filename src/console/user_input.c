@@ -31,7 +31,7 @@ static void answer_ayt(struct user_conn *user)
         snprintf(line, sizeof line, "\r\n[vspc: %s, VM %s, %u user%s]\r\n",
                  printable(console->name, console->name_len).s, console->vm ? "connected" : "disconnected",
                  console->user_count, console->user_count == 1 ? "" : "s");
-    user_conn_reply(user, line, (size_t)len);
+    user_output_reply(user, line, (size_t)len);
 }
 
 static void on_command(void *arg, uint8_t command)
@@ -62,7 +62,7 @@ static void on_subnegotiation(void *arg, uint8_t option, const uint8_t *data, si
 
 static void on_send(void *arg, const uint8_t *data, size_t len)
 {
-    user_conn_reply(arg, data, len);
+    user_output_reply(arg, data, len);
 }
 
 static const struct telnet_handler handler = {on_data, on_command, on_peer_option, on_subnegotiation,
@@ -83,7 +83,7 @@ static int parse_telnet(struct user_conn *user, const uint8_t *data, size_t len)
 static void tell_if_vm_is_away(struct user_conn *user)
 {
     if (!user->console->vm)
-        user_conn_notice(user, "VM disconnected");
+        user_output_notice(user, "VM disconnected");
 }
 
 /* The user is known to speak telnet; what was held back is parsed. */
@@ -110,11 +110,11 @@ static void become_raw(struct user_conn *user)
 }
 
 /* While undecided, what means the same either way goes to the VM at once. A 255, and an LF or NUL behind a
- * CR, wait, and so does all behind them: the order must not change. */
+ * CR, wait, and so does all behind them: the order must not change. All waits while the VM does not read. */
 static int input_undecided(struct user_conn *user, const uint8_t *data, size_t len)
 {
     size_t plain = 0;
-    while (!user->held.len && plain < len) {
+    while (!user->held.len && !user->console->users_paused && plain < len) {
         uint8_t c = data[plain];
         if (c == TN_IAC || (user->after_cr && (c == '\n' || c == 0)))
             break;

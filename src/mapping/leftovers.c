@@ -32,9 +32,9 @@ static void item_free(struct item *item)
 {
     if (!item)
         return;
-    free((void *)(uintptr_t)item->is.field);
-    free((void *)(uintptr_t)item->is.endpoint);
-    free((void *)(uintptr_t)item->is.uuid_key);
+    free((void *)item->is.field);
+    free((void *)item->is.endpoint);
+    free((void *)item->is.uuid_key);
     free(item);
 }
 
@@ -114,8 +114,10 @@ const struct leftover *leftovers_take(struct leftovers *leftovers)
         return NULL;
     }
     DL_DELETE(leftovers->list, leftovers->taken);
-    if (leftovers->taken->hashed)
+    if (leftovers->taken->hashed) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): uthash's links are not seen through */
         HASH_DEL(leftovers->by_field, leftovers->taken);
+    }
     leftovers->count--;
     return &leftovers->taken->is;
 }

@@ -51,6 +51,7 @@ static void field_set_holder(struct mapping_state *state, struct field *field, s
 void field_free(struct mapping_state *state, struct field *field)
 {
     field_queue(state, field, QUEUE_NONE);
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): uthash's links are not seen through */
     HASH_DEL(state->fields, field);
     free(field);
 }
@@ -73,12 +74,14 @@ void mapping_state_free(struct mapping_state *state)
     struct named_vm *vm, *next_vm;
     HASH_ITER(hh, state->vms, vm, next_vm)
     {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): uthash's links are not seen through */
         HASH_DEL(state->vms, vm);
         free(vm);
     }
     struct field *field, *next_field;
     HASH_ITER(hh, state->fields, field, next_field)
     {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): uthash's links are not seen through */
         HASH_DEL(state->fields, field);
         free(field);
     }

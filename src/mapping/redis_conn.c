@@ -213,7 +213,7 @@ void redis_conn_command(struct redis_conn *conn, redis_reply_fn *fn, uint64_t ta
                         const char *const *argv, const size_t *argvlen)
 {
     if (conn->state == CONN_OPEN &&
-        redisAppendCommandArgv(conn->context, argc, (const char **)(uintptr_t)argv, argvlen) != REDIS_OK)
+        redisAppendCommandArgv(conn->context, argc, (const char **)argv, argvlen) != REDIS_OK)
         fail(conn, "no memory for a command");
     redis_conn_expect(conn, fn, tag);
 }

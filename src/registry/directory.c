@@ -116,10 +116,12 @@ void directory_linger(struct directory *dir, struct directory_entry *entry, uint
     key->list = has_users ? &dir->lingering_watched : &dir->lingering_alone;
     /* Nearly always the newest, so look from the end; prev of the first is the last. */
     struct directory_key *last = *key->list ? (*key->list)->prev : NULL;
-    if (!last || by_since(last, key) <= 0)
+    if (!last || by_since(last, key) <= 0) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): prev of the first is never NULL */
         DL_APPEND(*key->list, key);
-    else
+    } else {
         DL_INSERT_INORDER(*key->list, key, by_since);
+    }
     pthread_mutex_unlock(&dir->lock);
 }
 

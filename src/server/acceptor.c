@@ -1,6 +1,7 @@
 #include "vspc/acceptor.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -25,6 +26,7 @@ struct vm_listener {
 
 struct acceptor {
     pthread_t thread;
+    bool started;
     struct loop *loop;
     struct config *config;
     struct console_shared *shared;
@@ -33,7 +35,6 @@ struct acceptor {
     unsigned next_worker;
     struct vm_arrival **piles; /* a worker each: what it gets at the end of this turn */
     uint64_t number;           /* of the last connection */
-    struct log_rate refusals;
     struct vm_listener *listeners;
     size_t listener_count;
 };
@@ -55,7 +56,7 @@ static void log_refusal(struct acceptor *acceptor, const char *why, const struct
 {
     char text[SOCK_TEXT];
     unsigned suppressed;
-    if (!log_rate_allows(&acceptor->refusals, loop_now(acceptor->loop), &suppressed))
+    if (!log_second_allows(&acceptor->shared->vm_refusals, loop_now(acceptor->loop), &suppressed))
         return;
     sock_addr_format(peer, text);
     log_warning("VM refused, %s peer=%s not_logged_before=%u", why, text, suppressed);
@@ -93,6 +94,13 @@ static void deal(struct acceptor *acceptor, int fd, const struct sock_addr *peer
     acceptor->next_worker = (acceptor->next_worker + 1) % acceptor->worker_count;
 }
 
+/* Whether there is a connection to accept: nobody is to give way for one that may never come. */
+static bool has_one_waiting(const struct vm_listener *listener)
+{
+    struct pollfd ready = {.fd = listener->io.fd, .events = POLLIN};
+    return poll(&ready, 1, 0) == 1;
+}
+
 /* Accepts one connection. Result: whether there may be more. */
 static bool accept_one(struct vm_listener *listener)
 {
@@ -100,7 +108,7 @@ static bool accept_one(struct vm_listener *listener)
     struct admission *admission = &acceptor->shared->admission;
     struct sock_addr peer = {.len = sizeof peer.in6};
     bool admitted = admission_take(admission, ADMISSION_VM);
-    if (!admitted && ask_to_give_way(listener))
+    if (!admitted && has_one_waiting(listener) && ask_to_give_way(listener))
         return false;
     int fd = accept4(listener->io.fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     int err = errno;
@@ -188,25 +196,27 @@ static void free_acceptor(struct acceptor *acceptor)
     free(acceptor);
 }
 
-struct acceptor *acceptor_start(struct config *config, struct console_shared *shared, struct worker **workers,
-                                unsigned worker_count)
+struct acceptor *acceptor_new(struct config *config, struct console_shared *shared)
 {
     struct acceptor *acceptor = xcalloc(1, sizeof *acceptor);
     acceptor->config = config_ref(config);
     acceptor->shared = shared;
-    acceptor->workers = workers;
-    acceptor->worker_count = worker_count;
-    acceptor->piles = xcalloc(worker_count, sizeof(struct vm_arrival *));
-    acceptor->refusals = (struct log_rate){.burst = 1, .window_ms = 1000};
     acceptor->loop = loop_new();
-    int err = acceptor->loop ? add_listeners(acceptor) : -errno;
-    if (!err)
-        err = thread_start(&acceptor->thread, "acceptor", run, acceptor);
-    if (err) {
+    if (!acceptor->loop || add_listeners(acceptor) < 0) {
         free_acceptor(acceptor);
         return NULL;
     }
     return acceptor;
+}
+
+int acceptor_start(struct acceptor *acceptor, struct worker **workers, unsigned worker_count)
+{
+    acceptor->workers = workers;
+    acceptor->worker_count = worker_count;
+    acceptor->piles = xcalloc(worker_count, sizeof(struct vm_arrival *));
+    int err = thread_start(&acceptor->thread, "acceptor", run, acceptor);
+    acceptor->started = err == 0;
+    return err;
 }
 
 struct reload {
@@ -234,7 +244,9 @@ void acceptor_reload(struct acceptor *acceptor, struct config *config)
 
 void acceptor_stop(struct acceptor *acceptor)
 {
-    loop_stop(acceptor->loop);
-    pthread_join(acceptor->thread, NULL);
+    if (acceptor->started) {
+        loop_stop(acceptor->loop);
+        pthread_join(acceptor->thread, NULL);
+    }
     free_acceptor(acceptor);
 }

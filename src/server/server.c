@@ -16,6 +16,7 @@
 
 enum {
     WORKERS_CLOSE_MS = 2000, /* for all workers to close what they own */
+    WORKERS_END_MS = 500,    /* for all of them to end their turn */
     WRITER_FLUSH_MS = 2000,  /* for this node's entries to leave Redis */
     LOG_FLUSH_MS = 300,
     WORKERS_FREE = 8, /* their descriptors are within ADMISSION_RESERVE; those of more come on top */
@@ -118,6 +119,7 @@ static void begin_stop(struct server *server, int signal_number)
     server->stopping = true;
     log_info("Shutting down signal=%s", signal_number == SIGINT ? "SIGINT" : "SIGTERM");
     acceptor_stop(server->acceptor);
+    server->acceptor = NULL;
     server->workers_open = server->worker_count;
     for (unsigned i = 0; i < server->worker_count; i++)
         worker_close(server->workers[i], server->loop, on_worker_closed, server);
@@ -201,15 +203,18 @@ static int start_all(struct server *server)
     if (err)
         return err;
     check_state_dir(server->config->server.state_dir);
+    /* First of all: where another vspcd has the address, ours must not touch that one's entries in Redis. */
+    server->acceptor = acceptor_new(server->config, shared);
+    if (!server->acceptor)
+        return -EADDRINUSE;
     shared->mapping = redis_writer_start(server->config);
     if (!shared->mapping)
         return -errno;
     err = start_workers(server);
+    if (!err)
+        err = acceptor_start(server->acceptor, server->workers, server->worker_count);
     if (err)
         return err;
-    server->acceptor = acceptor_start(server->config, shared, server->workers, server->worker_count);
-    if (!server->acceptor)
-        return -EADDRNOTAVAIL;
     log_ready(server, limit);
     return 0;
 }
@@ -219,8 +224,13 @@ static int start_all(struct server *server)
 static void stop_all(struct server *server)
 {
     bool stuck = false;
-    for (unsigned i = 0; i < server->worker_count; i++)
-        stuck |= worker_join(server->workers[i], WORKERS_CLOSE_MS) != 0;
+    if (server->acceptor)
+        acceptor_stop(server->acceptor);
+    uint64_t deadline = clock_ms() + WORKERS_END_MS;
+    for (unsigned i = 0; i < server->worker_count; i++) {
+        uint64_t now = clock_ms();
+        stuck |= worker_join(server->workers[i], now < deadline ? (unsigned)(deadline - now) : 0) != 0;
+    }
     if (stuck) {
         /* It may still post to what would be freed below. The next start cleans Redis up. */
         log_error("A worker is stuck, not waiting for it");

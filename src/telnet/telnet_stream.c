@@ -33,15 +33,16 @@ static const telnet_telopt_t user_options[] = {
     {-1, 0, 0},
 };
 
-/* libtelnet's complaints are warnings to it. A subnegotiation without end and compression (which libtelnet
- * would simply start to inflate) are not: nothing that follows can be trusted. */
+/* libtelnet's complaints are warnings to it. A subnegotiation without end is not: what follows would be taken
+ * for data. Its message is how to know it, as libtelnet 0.21 leaves the error's code unset. Compression,
+ * which it would simply start to inflate, ends a stream by an event of its own. */
 static void note_error(struct telnet_stream *s, const telnet_event_t *ev)
 {
     if (s->why)
         return;
-    if (ev->error.errcode == TELNET_EOVERFLOW)
+    if (strstr(ev->error.msg, "size limit"))
         s->why = "subnegotiation is too long";
-    else if (ev->error.errcode == TELNET_ECOMPRESS || ev->type == TELNET_EV_ERROR)
+    else if (ev->type == TELNET_EV_ERROR)
         s->why = "broken telnet stream";
     else if (s->side == TELNET_SIDE_VM)
         s->why = "malformed telnet sequence";
@@ -116,15 +117,26 @@ void telnet_stream_greet(struct telnet_stream *s)
         telnet_negotiate(s->telnet, TELNET_DO, TN_OPT_VMWARE);
 }
 
-/* How much of data to give to libtelnet at once: through the first IAC SE. An escaped 255 before a 240 looks
- * the same, which only makes the piece shorter. */
-static size_t message_len(const struct telnet_stream *s, const uint8_t *data, size_t len)
+/* How much of data to give to libtelnet at once: through the next command (an IAC and the byte behind it).
+ * The end of a subnegotiation is one; what libtelnet makes of it is to be looked at before it gets more, as
+ * it may begin to inflate, and would do that to all it was given. */
+static size_t piece_len(struct telnet_stream *s, const uint8_t *data, size_t len)
 {
-    static const uint8_t end[] = {TN_IAC, TN_SE};
-    if (s->after_iac && data[0] == TN_SE)
-        return 1;
-    const uint8_t *found = memmem(data, len, end, sizeof end);
-    return found ? (size_t)(found - data) + sizeof end : len;
+    size_t at = 0;
+    while (at < len) {
+        if (s->after_iac) {
+            s->after_iac = false;
+            if (data[at++] != TN_IAC)
+                return at;
+        } else {
+            const uint8_t *iac = memchr(data + at, TN_IAC, len - at);
+            if (!iac)
+                return len;
+            at = (size_t)(iac - data) + 1;
+            s->after_iac = true;
+        }
+    }
+    return len;
 }
 
 int telnet_stream_feed(struct telnet_stream *s, const uint8_t *data, size_t len, size_t *used,
@@ -139,11 +151,10 @@ int telnet_stream_feed(struct telnet_stream *s, const uint8_t *data, size_t len,
             s->handler->data(s->arg, data, run);
     }
     if (run < len) {
-        size_t piece = message_len(s, data + run, len - run);
+        size_t piece = piece_len(s, data + run, len - run);
         *used = run + piece;
         s->plain = false;
         s->chunk_end = data + run + piece;
-        s->after_iac = s->chunk_end[-1] == TN_IAC;
         telnet_recv(s->telnet, (const char *)data + run, piece);
     }
     *why = s->why;

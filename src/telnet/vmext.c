@@ -82,8 +82,11 @@ static enum vmext_event take_uuid(struct vmext *v, const uint8_t *text, size_t l
         *why = "a second, different UUID";
         return VMEXT_ERROR;
     }
-    if (v->identified)
-        return VMEXT_LATE_UUID;
+    if (v->identified) {
+        bool told = v->late_uuid;
+        v->late_uuid = true;
+        return told ? VMEXT_NOTHING : VMEXT_LATE_UUID;
+    }
     memcpy(v->uuid, uuid, UUID_SIZE);
     v->has_uuid = true;
     return VMEXT_NEWS;

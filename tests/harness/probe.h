@@ -35,7 +35,8 @@ void probe_wait_maps(struct redis *r, const char *node_id, size_t own, size_t ot
 void probe_reload(struct daemon *d);
 void probe_reload_refused(struct daemon *d);
 
-/* Makes d->program a shell script that runs this before it becomes vspcd: "ulimit -n 84". */
+/* Makes d->program a shell script that runs this before it becomes vspcd: "ulimit -n 84". For one daemon of a
+ * test. */
 void probe_run_before(struct daemon *d, const char *command);
 
 #endif

@@ -101,15 +101,21 @@ void wire_send_each(struct user *peer, const void *data, size_t len)
     }
 }
 
+/* Appends bytes with each 255 doubled. */
+static void put_escaped(struct bytes *out, const uint8_t *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        bytes_put(out, data + i, 1);
+        if (data[i] == IAC)
+            bytes_put(out, data + i, 1);
+    }
+}
+
 void wire_put_sub(struct bytes *out, uint8_t code, const void *payload, size_t len)
 {
-    const uint8_t *at = payload;
-    bytes_put(out, (uint8_t[]){IAC, SB, OPT_VMWARE, code}, 4);
-    for (size_t i = 0; i < len; i++) {
-        bytes_put(out, at + i, 1);
-        if (at[i] == IAC)
-            bytes_put(out, at + i, 1);
-    }
+    bytes_put(out, (uint8_t[]){IAC, SB, OPT_VMWARE}, 3);
+    put_escaped(out, &code, 1);
+    put_escaped(out, payload, len);
     bytes_put(out, (uint8_t[]){IAC, SE}, 2);
 }
 

@@ -1,0 +1,232 @@
+/* What a user is sent: replies, notices, and the console's output from the user's place in the ring on. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <utlist.h>
+
+#include "user_conn.h"
+
+enum { PIECES = 64 }; /* of one send; more follow when there is room */
+
+/* Takes the first notice off the list. */
+static void drop_notice(struct user_conn *user)
+{
+    struct user_notice *first = user->notices;
+    DL_DELETE(user->notices, first);
+    user->notice_count--;
+    free(first);
+}
+
+/* The user's stream in the order in which it is sent: what it owes, then replies and notices, then what was
+ * skipped, then output. */
+struct outgoing {
+    struct iovec piece[PIECES];
+    uint8_t kind[PIECES]; /* enum piece_kind */
+    int len;
+    char skipped[64]; /* the line of PIECE_SKIPPED */
+};
+
+enum piece_kind {
+    PIECE_OUTPUT,
+    PIECE_ESCAPE, /* the second 255 of a pair */
+    PIECE_CONTROL,
+    PIECE_SKIPPED
+};
+
+static void put_piece(struct outgoing *out, enum piece_kind kind, const void *data, size_t len)
+{
+    out->piece[out->len] = (struct iovec){(void *)data, len};
+    out->kind[out->len++] = (uint8_t)kind;
+}
+
+static const uint8_t escape_byte = TN_IAC;
+
+/* Output for a telnet user: each 255 is followed by another. */
+static void put_escaped(struct outgoing *out, const uint8_t *data, size_t len)
+{
+    while (len && out->len <= PIECES - 2) {
+        const uint8_t *iac = memchr(data, TN_IAC, len);
+        size_t run = iac ? (size_t)(iac - data) + 1 : len;
+        put_piece(out, PIECE_OUTPUT, data, run);
+        if (iac)
+            put_piece(out, PIECE_ESCAPE, &escape_byte, 1);
+        data += run;
+        len -= run;
+    }
+}
+
+static bool sends_output(const struct user_conn *user)
+{
+    return user->state != USER_UNDECIDED;
+}
+
+/* Notices that all output before them has been sent for go with the replies. */
+static void release_notices(struct user_conn *user)
+{
+    while (user->notices && user->notices->at <= user->cursor) {
+        bytes_put(&user->control, user->notices->line, user->notices->len);
+        drop_notice(user);
+    }
+}
+
+/* Everything the user is to be sent next, as far as it fits. */
+static void gather(struct user_conn *user, struct outgoing *out)
+{
+    const struct ring *ring = &user->console->ring;
+    struct iovec data[2];
+    out->len = 0;
+    release_notices(user);
+    if (user->owes_escape)
+        put_piece(out, PIECE_ESCAPE, &escape_byte, 1);
+    if (user->control.len)
+        put_piece(out, PIECE_CONTROL, bytes_at(&user->control), user->control.len);
+    if (!sends_output(user))
+        return;
+    if (user->skipped) {
+        int len = snprintf(out->skipped, sizeof out->skipped, "\r\n[vspc: %llu bytes skipped]\r\n",
+                           (unsigned long long)user->skipped);
+        put_piece(out, PIECE_SKIPPED, out->skipped, (size_t)len);
+    }
+    int pieces = ring_read(ring, user->cursor, user->notices ? user->notices->at : ring->end, data);
+    for (int i = 0; i < pieces; i++) {
+        if (user->state == USER_TELNET)
+            put_escaped(out, data[i].iov_base, data[i].iov_len);
+        else
+            put_piece(out, PIECE_OUTPUT, data[i].iov_base, data[i].iov_len);
+    }
+}
+
+/* The socket took n bytes of what was gathered. */
+static void sent(struct user_conn *user, const struct outgoing *out, size_t n)
+{
+    for (int i = 0; i < out->len && n; i++) {
+        size_t len = out->piece[i].iov_len;
+        size_t taken = n < len ? n : len;
+        n -= taken;
+        switch ((enum piece_kind)out->kind[i]) {
+        case PIECE_OUTPUT:
+            user->cursor += taken;
+            /* Only a piece that ends in a 255 is followed by an escape. */
+            user->owes_escape = taken == len && i + 1 < out->len && out->kind[i + 1] == PIECE_ESCAPE;
+            break;
+        case PIECE_ESCAPE:
+            user->owes_escape = false;
+            break;
+        case PIECE_CONTROL:
+            bytes_drop(&user->control, taken);
+            break;
+        case PIECE_SKIPPED:
+            /* However long the socket took nothing, it is one line; from now on its number stands. */
+            user->skipped = 0;
+            bytes_put(&user->control, out->skipped + taken, len - taken);
+            break;
+        }
+    }
+}
+
+void user_output_reply(struct user_conn *user, const void *data, size_t len)
+{
+    bytes_put(&user->control, data, len);
+}
+
+bool user_output_is_up_to_date(const struct user_conn *user)
+{
+    return !user->owes_escape && !user->control.len && !user->skipped && !user->notices &&
+           (!sends_output(user) || user->cursor == user->console->ring.end);
+}
+
+void user_output_count_lagging(struct user_conn *user)
+{
+    /* One that waits to send something else is not flushed when output comes, and its cursor stays behind. */
+    bool lagging = user->cursor != user->console->ring.end || !user_output_is_up_to_date(user);
+    if (lagging != user->lagging)
+        user->console->lagging += lagging ? 1 : (unsigned)-1;
+    user->lagging = lagging;
+}
+
+void user_output_clear(struct user_conn *user)
+{
+    user->owes_escape = false;
+    user->skipped = 0;
+    bytes_clear(&user->control);
+    while (user->notices)
+        drop_notice(user);
+}
+
+/* Nobody will get what is printed from now on. */
+static void set_deaf(struct user_conn *user)
+{
+    user->deaf = true;
+    user_output_clear(user);
+    user->cursor = user->console->ring.end;
+}
+
+void user_output_flush(struct user_conn *user)
+{
+    struct outgoing out;
+    if (user->state == USER_CLOSED)
+        return;
+    if (user->deaf)
+        set_deaf(user);
+    for (;;) {
+        gather(user, &out);
+        if (out.len == 0)
+            break;
+        struct msghdr message = {.msg_iov = out.piece, .msg_iovlen = (size_t)out.len};
+        ssize_t n = sendmsg(user->io.fd, &message, MSG_NOSIGNAL);
+        if (n < 0 && errno != EAGAIN && errno != EINTR) {
+            /* Reading finds out too, behind what the user typed before. */
+            set_deaf(user);
+            break;
+        }
+        size_t wanted = 0;
+        for (int i = 0; i < out.len; i++)
+            wanted += out.piece[i].iov_len;
+        if (n > 0)
+            sent(user, &out, (size_t)n);
+        if (n < (ssize_t)wanted)
+            break;
+    }
+    user_conn_set_interest(user);
+}
+
+void user_output_make_room(struct user_conn *user, size_t n)
+{
+    const struct config *config = user->console->owner->config;
+    uint64_t end = user->console->ring.end;
+    if (end - user->cursor + n <= config->user.backlog)
+        return;
+    user_output_flush(user);
+    if (user->state == USER_CLOSED || end - user->cursor + n <= config->user.backlog || user->cursor == end)
+        return;
+    if (user->state == USER_RAW || user->state == USER_SILENT) {
+        user_conn_close_for(user, "it does not read, and raw users cannot be told of skipped bytes");
+        return;
+    }
+    size_t kept = config->user.scrollback ? config->user.scrollback : config->user.backlog / 2;
+    kept = kept > n ? kept - n : 0;
+    if (end - user->cursor <= kept)
+        return;
+    uint64_t to = end - kept;
+    /* One that is undecided waits for us; it is as if it had come later. */
+    if (user->state == USER_TELNET)
+        user->skipped += to - user->cursor;
+    user->cursor = to;
+    user_output_count_lagging(user);
+}
+
+void user_output_notice(struct user_conn *user, const char *text)
+{
+    if (user->state != USER_TELNET || user->notice_count >= USER_NOTICES_MAX)
+        return;
+    size_t len = strlen(text) + strlen("\r\n[vspc: ]\r\n");
+    struct user_notice *notice = xmalloc(sizeof *notice + len + 1);
+    notice->at = user->console->ring.end;
+    notice->len = len;
+    snprintf(notice->line, len + 1, "\r\n[vspc: %s]\r\n", text);
+    DL_APPEND(user->notices, notice);
+    user->notice_count++;
+}
