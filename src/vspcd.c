@@ -97,6 +97,7 @@ int main(int argc, char **argv)
     int code = parse_arguments(argc, argv, &args);
     if (code < 0) {
         char *error = NULL;
+        server_block_signals();
         struct config *config =
             config_load(args.source.file, args.source.overrides, args.source.override_count, &error);
         if (!config) {

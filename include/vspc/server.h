@@ -14,6 +14,10 @@ struct config_source {
     size_t override_count;
 };
 
+/* Keeps SIGTERM, SIGINT and SIGHUP for server_run to handle; to be called before anything takes time, since
+ * they would end the process. */
+void server_block_signals(void);
+
 /* Runs the daemon until SIGTERM or SIGINT; SIGHUP reloads. The reference to config passes to it.
  * Result: the process's exit code. */
 int server_run(struct config *config, const struct config_source *source);

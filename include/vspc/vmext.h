@@ -67,9 +67,10 @@ enum vmext_event vmext_receive(struct vmext *v, const char *service_uri, const u
                                struct bytes *out, const char **why);
 
 enum vmext_time {
-    VMEXT_EARLY,   /* less than VMEXT_SETTLE_MS since the name came */
-    VMEXT_SETTLED, /* VMEXT_SETTLE_MS have passed since */
-    VMEXT_DEADLINE /* handshake_timeout has passed */
+    VMEXT_EARLY,         /* less than VMEXT_SETTLE_MS since the name came */
+    VMEXT_SETTLED,       /* VMEXT_SETTLE_MS have passed since */
+    VMEXT_DEADLINE,      /* handshake_timeout has passed too */
+    VMEXT_EARLY_DEADLINE /* handshake_timeout has passed, but less than VMEXT_SETTLE_MS since the name came */
 };
 
 enum vmext_verdict {

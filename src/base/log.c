@@ -1,6 +1,7 @@
 #include "vspc/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -51,6 +52,12 @@ static void write_all(const char *text, size_t len)
         ssize_t n = write(STDERR_FILENO, text, len);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && errno == EAGAIN) {
+            /* A pipe or terminal that somebody made non-blocking; the writer may wait. */
+            struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+            poll(&room, 1, -1);
+            continue;
+        }
         if (n <= 0)
             return;
         text += n;

@@ -11,7 +11,7 @@
 #include "vspc/mailbox.h"
 #include "vspc/mem.h"
 
-enum { BATCH = 256, LETTERS_A_TURN = 512 };
+enum { BATCH = 256, LETTERS_AT_ONCE = 16, LETTERS_MS = 2 };
 
 struct loop {
     int epoll_fd;
@@ -250,6 +250,19 @@ static void dispatch(struct loop *loop)
     loop->batch_len = loop->batch_at = 0;
 }
 
+/* Runs letters for a few milliseconds at most: descriptors wait meanwhile. Result: whether more may be
+ * waiting. */
+static bool run_letters(struct loop *loop, unsigned *letters)
+{
+    bool more;
+    do {
+        unsigned ran;
+        more = mailbox_run(&loop->mailbox, LETTERS_AT_ONCE, &ran);
+        *letters += ran;
+    } while (more && clock_ms() - loop->now_ms < LETTERS_MS);
+    return more;
+}
+
 void loop_run(struct loop *loop)
 {
     /* loop_stop only posts, so one that came before this still ends us. */
@@ -258,7 +271,7 @@ void loop_run(struct loop *loop)
         loop->now_ms = clock_ms();
         run_timers(loop);
         unsigned letters = 0;
-        bool more = mailbox_run(&loop->mailbox, LETTERS_A_TURN, &letters);
+        bool more = run_letters(loop, &letters);
         if (letters)
             loop->last_letter_ms = loop->now_ms;
         bury(loop);

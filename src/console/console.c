@@ -59,9 +59,16 @@ static void publish(struct console *console)
 static void remember_name(struct console *console)
 {
     struct vmext *ext = &console->vm->ext;
+    char uuid[UUID_TEXT];
     free(console->name);
-    console->name = xmemdup0(ext->name, ext->name_len);
-    console->name_len = ext->name_len;
+    if (ext->name_len) {
+        console->name = xmemdup0(ext->name, ext->name_len);
+        console->name_len = ext->name_len;
+    } else {
+        uuid_format(ext->uuid, uuid);
+        console->name = xstrdup(uuid);
+        console->name_len = (uint8_t)strlen(uuid);
+    }
 }
 
 void console_renamed(struct console *console)
@@ -106,7 +113,7 @@ static void set_connected(struct console *console)
 
 static void on_listener_rested(struct loop_timer *timer)
 {
-    struct console *console = container_of(timer, struct console, timer);
+    struct console *console = container_of(timer, struct console, rest);
     loop_io_set(console->owner->loop, &console->listener, EPOLLIN);
 }
 
@@ -138,11 +145,10 @@ static void on_user_arrives(struct loop_io *io, uint32_t events)
     struct sock_addr peer = {.len = sizeof peer.in6};
     int fd = accept4(io->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-        /* Without a descriptor the queue stays as it is, and would wake us at once again. In CONNECTED the
-         * timer is free; a lingering console's must not be touched, and it tries on. */
-        if ((errno == EMFILE || errno == ENFILE) && console->state == CONSOLE_CONNECTED) {
+        /* Without a descriptor the queue stays as it is, and would wake us at once again. */
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             loop_io_set(owner->loop, io, 0);
-            loop_timer_arm(owner->loop, &console->timer, LISTENER_REST_MS, on_listener_rested);
+            loop_timer_arm(owner->loop, &console->rest, LISTENER_REST_MS, on_listener_rested);
         }
         return;
     }
@@ -371,7 +377,6 @@ void console_vm_lost(struct console *console)
         return;
     }
     console->lingering_since_ms = loop_now(owner->loop);
-    loop_io_set(owner->loop, &console->listener, EPOLLIN);
     loop_timer_arm(owner->loop, &console->timer, config->user.linger, on_linger_over);
     directory_linger(owner->shared->directory, console->entry, console->lingering_since_ms,
                      console->user_count > 0);
@@ -387,6 +392,7 @@ void console_end(struct console *console)
         mapping_remove(shared->mapping, entry->identity, entry->identity_len, console->attachment);
     console->state = CONSOLE_ENDED;
     loop_timer_disarm(owner->loop, &console->timer);
+    loop_timer_disarm(owner->loop, &console->rest);
     DL_FOREACH_SAFE(console->users, user, next)
     user_conn_close(user);
     if (console->port) {
@@ -423,12 +429,14 @@ void console_reload(struct console *console)
     const struct config *config = console->owner->config;
     struct user_conn *user;
     if (console->vm)
-        sock_set_keepalive(console->vm->io.fd, config->vm.keepalive);
+        vm_conn_reload(console->vm);
     DL_FOREACH(console->users, user)
     {
         sock_set_keepalive(user->io.fd, config->user.keepalive);
         user_conn_arm_idle(user);
     }
+    if (!console->users)
+        ring_shrink(&console->ring, config->user.scrollback);
     if (console->state == CONSOLE_LINGERING) {
         uint64_t gone = loop_now(console->owner->loop) - console->lingering_since_ms;
         uint64_t left = gone < config->user.linger ? config->user.linger - gone : 0;

@@ -32,11 +32,12 @@ struct console {
     enum console_state state;
     uint16_t port;           /* user port, 0 while OPENING */
     struct loop_io listener; /* on that port */
-    struct loop_timer timer; /* OPENING: next try; LINGERING: the end; else: listener disarmed */
+    struct loop_timer timer; /* OPENING: next try; LINGERING: the end */
+    struct loop_timer rest;  /* of a listener that found no descriptor */
     struct vm_conn *vm;      /* set in CONNECTED, and in OPENING */
     uint64_t number;         /* of the newest VM connection that was attached */
     uint64_t attachment;     /* which one of all consoles' that was: the number of its mapping updates */
-    char *name;              /* of the last VM connection; owned */
+    char *name;              /* of the last VM connection, its UUID when empty; owned */
     uint8_t name_len;
     uint8_t open_tries;
     bool users_paused;     /* the VM does not read, so the users are not read */
@@ -46,7 +47,6 @@ struct console {
     size_t keep; /* how much ring_append must keep; set by console_make_room */
     struct user_conn *users;
     unsigned user_count;
-    unsigned lagging;   /* users who have not been sent everything */
     unsigned takeovers; /* in the 10 s that began at takeovers_since_ms */
     uint64_t takeovers_since_ms;
     uint64_t refuse_until_ms; /* too many takeovers: newcomers are refused until then */

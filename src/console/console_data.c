@@ -11,25 +11,29 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* How many bytes of output the user who is furthest behind has not been sent. */
+static size_t furthest_behind(const struct console *console)
+{
+    const struct user_conn *user;
+    size_t most = 0;
+    DL_FOREACH(console->users, user)
+    {
+        most = larger(most, (size_t)(console->ring.end - user->cursor));
+    }
+    return most;
+}
+
 void console_make_room(struct console *console, size_t n)
 {
     const struct config *config = console->owner->config;
     struct user_conn *user, *next;
-    console->keep = config->user.scrollback;
-    if (!console->users)
-        return;
-    console->keep = larger(console->keep, n);
-    if (!console->lagging)
-        return;
     DL_FOREACH_SAFE(console->users, user, next)
     {
-        if (user->lagging)
-            user_output_make_room(user, n);
+        user_output_make_room(user, n);
     }
-    DL_FOREACH(console->users, user)
-    {
-        console->keep = larger(console->keep, (size_t)(console->ring.end - user->cursor) + n);
-    }
+    console->keep = config->user.scrollback;
+    if (console->users)
+        console->keep = larger(console->keep, furthest_behind(console) + n);
 }
 
 void console_output(struct console *console, const uint8_t *data, size_t len)
@@ -47,7 +51,7 @@ void console_flush_users(struct console *console)
             user_output_flush(user);
     }
     size_t normal = larger(console->owner->config->user.scrollback, READ_SIZE);
-    if (!console->lagging && console->ring.cap > 2 * normal)
+    if (console->ring.cap > 2 * normal && furthest_behind(console) <= normal)
         ring_shrink(&console->ring, normal);
 }
 

@@ -53,8 +53,13 @@ void console_owner_give_way(struct directory_entry *entry)
 void console_owner_reload(struct console_owner *owner, struct config *config)
 {
     struct console *console, *next;
+    struct vm_conn *conn;
     config_unref(owner->config);
     owner->config = config;
+    DL_FOREACH(owner->handshaking, conn)
+    {
+        vm_conn_reload(conn);
+    }
     DL_FOREACH_SAFE(owner->consoles, console, next)
     {
         console_reload(console);

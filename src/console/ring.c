@@ -1,5 +1,6 @@
 #include "ring.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ static size_t round_up(size_t size)
 
 int ring_read(const struct ring *ring, uint64_t from, uint64_t to, struct iovec piece[2])
 {
+    assert(ring->start <= from && from <= to && to <= ring->end);
     if (from == to)
         return 0;
     size_t at = (size_t)from & (ring->cap - 1);

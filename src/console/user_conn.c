@@ -20,8 +20,6 @@ void user_conn_close(struct user_conn *user)
         return;
     loop_io_close(loop, &user->io);
     loop_timer_disarm(loop, &user->timer);
-    if (user->lagging)
-        console->lagging--;
     user->state = USER_CLOSED;
     console_user_left(console, user);
     admission_give(&console->owner->shared->admission, ADMISSION_USER);
@@ -53,7 +51,6 @@ void user_conn_set_interest(struct user_conn *user)
     if (!user->io.fn && user->hung_up_ms && reads)
         loop_io_add(loop, &user->io, user->io.fd, events, on_io);
     loop_io_set(loop, &user->io, events);
-    user_output_count_lagging(user);
 }
 
 static void on_idle(struct loop_timer *timer)
@@ -111,7 +108,17 @@ static void on_decide(struct loop_timer *timer)
 
 static void on_hangup_over(struct loop_timer *timer)
 {
-    user_conn_close(container_of(timer, struct user_conn, timer));
+    user_conn_close_for(container_of(timer, struct user_conn, timer), "it hung up");
+}
+
+/* The user will be closed in a while. */
+static void begin_hangup(struct user_conn *user)
+{
+    struct loop *loop = user->console->owner->loop;
+    if (user->hung_up_ms)
+        return;
+    user->hung_up_ms = loop_now(loop);
+    loop_timer_arm(loop, &user->timer, USER_HANGUP_MS, on_hangup_over);
 }
 
 /* The user hung up while it is not read. What it typed may still go to the VM, if that reads again soon. */
@@ -123,23 +130,26 @@ static void on_hangup(struct user_conn *user, bool reset)
         user_conn_close(user);
         return;
     }
-    if (!user->hung_up_ms) {
-        user->hung_up_ms = loop_now(loop);
-        loop_timer_arm(loop, &user->timer, USER_HANGUP_MS, on_hangup_over);
-    }
+    begin_hangup(user);
     /* There is no way not to be told of a reset again and again. */
     if (reset)
         loop_io_del(loop, &user->io);
     user_conn_set_interest(user);
 }
 
-/* Nothing more will come: what still waited to be understood goes to the VM as it is. */
+/* Nothing more will come: what still waited to be understood goes to the VM as it is. A raw user may have
+ * ended only its own side, as scripts do with nc and socat, and wait for the answer. */
 static void on_end(struct user_conn *user)
 {
     struct console *console = user->console;
-    if (user->held.len)
-        user_input_end(user);
-    user_conn_close_for(user, "it hung up");
+    user_input_end(user);
+    if (user->state == USER_RAW && user->spoke && !user->deaf) {
+        user->ended = true;
+        begin_hangup(user);
+        user_output_flush(user);
+    } else {
+        user_conn_close_for(user, "it hung up");
+    }
     console_flush_input(console);
 }
 
@@ -149,6 +159,8 @@ static void read_user(struct user_conn *user)
     ssize_t n = recv(user->io.fd, owner->buffer, USER_READ_SIZE, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    if (n < 0)
+        user->deaf = true;
     if (n <= 0) {
         on_end(user);
         return;
@@ -170,7 +182,9 @@ static void on_io(struct loop_io *io, uint32_t events)
     struct user_conn *user = container_of(io, struct user_conn, io);
     bool reads = user->io.events & EPOLLIN;
     bool reset = events & (EPOLLERR | EPOLLHUP);
-    if (reads && events & ~(uint32_t)EPOLLOUT)
+    if (user->ended && reset)
+        user_conn_close_for(user, "it hung up");
+    else if (reads && events & ~(uint32_t)EPOLLOUT)
         read_user(user);
     else if ((reset || events & EPOLLRDHUP) && user->console->users_paused)
         on_hangup(user, reset);

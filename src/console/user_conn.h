@@ -20,7 +20,7 @@ enum {
     USER_READ_SIZE = 16384,
     USER_HELD_MAX = 4096,    /* bytes held back while undecided; then it is not read until decided */
     USER_NOTICES_MAX = 64,   /* notices that may wait behind output for a user that does not read */
-    USER_ANSWERS_MAX = 4096, /* bytes that may wait when an AYT is answered */
+    USER_ANSWERS_MAX = 4096, /* bytes that may wait when an AYT is answered or a notice is made */
     USER_REPLIES_MAX = 16384,
     USER_HANGUP_MS = 2000, /* how long the last input of one who hung up waits for a VM that does not read */
 };
@@ -53,8 +53,8 @@ struct user_conn {
     bool after_cr;     /* its last byte was a CR, so an LF or NUL may belong to it */
     bool peer_binary;  /* it agreed to send BINARY */
     bool owes_escape;  /* the second 255 of a pair is to be sent before anything else */
-    bool lagging;      /* counted in console->lagging */
     bool deaf;         /* its socket takes nothing any more; what it typed is still read to the end */
+    bool ended;        /* will send no more; what it asked for may still be on its way */
     const char *error; /* recorded by the parser */
 };
 
@@ -81,8 +81,6 @@ void user_output_notice(struct user_conn *user, const char *text);
 void user_output_reply(struct user_conn *user, const void *data, size_t len);
 /* user_output.c: whether everything the user may have now has been sent. */
 bool user_output_is_up_to_date(const struct user_conn *user);
-/* user_output.c: counts the user in console->lagging, or not any more. */
-void user_output_count_lagging(struct user_conn *user);
 /* user_output.c: forgets what is queued. */
 void user_output_clear(struct user_conn *user);
 

@@ -27,10 +27,9 @@ static void answer_ayt(struct user_conn *user)
     char line[sizeof(struct quoted) + 128];
     if (user->control.len >= USER_ANSWERS_MAX)
         return;
-    int len =
-        snprintf(line, sizeof line, "\r\n[vspc: %s, VM %s, %u user%s]\r\n",
-                 printable(console->name, console->name_len).s, console->vm ? "connected" : "disconnected",
-                 console->user_count, console->user_count == 1 ? "" : "s");
+    int len = snprintf(line, sizeof line, "\r\n[vspc: %s, VM %s, %u users]\r\n",
+                       printable(console->name, console->name_len).s,
+                       console->vm ? "connected" : "disconnected", console->user_count);
     user_output_reply(user, line, (size_t)len);
 }
 

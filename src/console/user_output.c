@@ -9,7 +9,12 @@
 
 #include "user_conn.h"
 
-enum { PIECES = 64 }; /* of one send; more follow when there is room */
+enum {
+    PIECES = 16,       /* of one send; more follow when there is room */
+    COPY_SIZE = 16384, /* of a send, for output that needs escapes */
+    COPY_BELOW = 256, /* a stretch without a 255 that is shorter than this is copied with what is around it */
+    SENDS_A_FLUSH = 32, /* then others have their turn */
+};
 
 /* Takes the first notice off the list. */
 static void drop_notice(struct user_conn *user)
@@ -26,14 +31,17 @@ struct outgoing {
     struct iovec piece[PIECES];
     uint8_t kind[PIECES]; /* enum piece_kind */
     int len;
+    size_t copied_len;
     char skipped[64]; /* the line of PIECE_SKIPPED */
+    uint8_t copied[COPY_SIZE];
 };
 
 enum piece_kind {
-    PIECE_OUTPUT,
-    PIECE_ESCAPE, /* the second 255 of a pair */
+    PIECE_OWED, /* the second 255 of a pair */
     PIECE_CONTROL,
-    PIECE_SKIPPED
+    PIECE_SKIPPED,
+    PIECE_OUTPUT, /* bytes of the ring, as they are */
+    PIECE_ESCAPED /* bytes of the ring, copied with each 255 doubled */
 };
 
 static void put_piece(struct outgoing *out, enum piece_kind kind, const void *data, size_t len)
@@ -42,21 +50,48 @@ static void put_piece(struct outgoing *out, enum piece_kind kind, const void *da
     out->kind[out->len++] = (uint8_t)kind;
 }
 
-static const uint8_t escape_byte = TN_IAC;
-
-/* Output for a telnet user: each 255 is followed by another. */
-static void put_escaped(struct outgoing *out, const uint8_t *data, size_t len)
+/* Copies a short stretch of output, and the 255 behind it if there is one, twice. Result: false when it does
+ * not fit any more. */
+static bool copy_escaped(struct outgoing *out, const uint8_t *data, size_t run, bool iac)
 {
-    while (len && out->len <= PIECES - 2) {
+    size_t len = run + (iac ? 2 : 0);
+    bool joins = out->len && out->kind[out->len - 1] == PIECE_ESCAPED;
+    if (out->copied_len + len > COPY_SIZE || (!joins && out->len == PIECES))
+        return false;
+    if (!joins)
+        put_piece(out, PIECE_ESCAPED, out->copied + out->copied_len, 0);
+    memcpy(out->copied + out->copied_len, data, run);
+    if (iac)
+        memset(out->copied + out->copied_len + run, TN_IAC, 2);
+    out->copied_len += len;
+    out->piece[out->len - 1].iov_len += len;
+    return true;
+}
+
+/* Output for a telnet user: each 255 is followed by another. Long stretches without one go as they stand in
+ * the ring, those with many are copied: a piece for each would be two for a byte. Result: false when it did
+ * not all fit. */
+static bool put_escaped(struct outgoing *out, const uint8_t *data, size_t len)
+{
+    while (len) {
         const uint8_t *iac = memchr(data, TN_IAC, len);
-        size_t run = iac ? (size_t)(iac - data) + 1 : len;
-        put_piece(out, PIECE_OUTPUT, data, run);
-        if (iac)
-            put_piece(out, PIECE_ESCAPE, &escape_byte, 1);
+        size_t run = iac ? (size_t)(iac - data) : len;
+        if (run >= COPY_BELOW) {
+            if (out->len == PIECES)
+                return false;
+            put_piece(out, PIECE_OUTPUT, data, run);
+        } else {
+            if (!copy_escaped(out, data, run, iac != NULL))
+                return false;
+            run += iac != NULL;
+        }
         data += run;
         len -= run;
     }
+    return true;
 }
+
+static const uint8_t escape_byte = TN_IAC;
 
 static bool sends_output(const struct user_conn *user)
 {
@@ -78,9 +113,10 @@ static void gather(struct user_conn *user, struct outgoing *out)
     const struct ring *ring = &user->console->ring;
     struct iovec data[2];
     out->len = 0;
+    out->copied_len = 0;
     release_notices(user);
     if (user->owes_escape)
-        put_piece(out, PIECE_ESCAPE, &escape_byte, 1);
+        put_piece(out, PIECE_OWED, &escape_byte, 1);
     if (user->control.len)
         put_piece(out, PIECE_CONTROL, bytes_at(&user->control), user->control.len);
     if (!sends_output(user))
@@ -92,10 +128,23 @@ static void gather(struct user_conn *user, struct outgoing *out)
     }
     int pieces = ring_read(ring, user->cursor, user->notices ? user->notices->at : ring->end, data);
     for (int i = 0; i < pieces; i++) {
-        if (user->state == USER_TELNET)
-            put_escaped(out, data[i].iov_base, data[i].iov_len);
-        else
+        if (user->state == USER_TELNET && !put_escaped(out, data[i].iov_base, data[i].iov_len))
+            break;
+        if (user->state != USER_TELNET)
             put_piece(out, PIECE_OUTPUT, data[i].iov_base, data[i].iov_len);
+    }
+}
+
+/* The socket took n bytes of escaped output: a 255 counts when its first byte went, and owes its second. */
+static void escaped_sent(struct user_conn *user, const uint8_t *data, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (user->owes_escape) {
+            user->owes_escape = false;
+            continue;
+        }
+        user->cursor++;
+        user->owes_escape = data[i] == TN_IAC;
     }
 }
 
@@ -107,12 +156,7 @@ static void sent(struct user_conn *user, const struct outgoing *out, size_t n)
         size_t taken = n < len ? n : len;
         n -= taken;
         switch ((enum piece_kind)out->kind[i]) {
-        case PIECE_OUTPUT:
-            user->cursor += taken;
-            /* Only a piece that ends in a 255 is followed by an escape. */
-            user->owes_escape = taken == len && i + 1 < out->len && out->kind[i + 1] == PIECE_ESCAPE;
-            break;
-        case PIECE_ESCAPE:
+        case PIECE_OWED:
             user->owes_escape = false;
             break;
         case PIECE_CONTROL:
@@ -122,6 +166,12 @@ static void sent(struct user_conn *user, const struct outgoing *out, size_t n)
             /* However long the socket took nothing, it is one line; from now on its number stands. */
             user->skipped = 0;
             bytes_put(&user->control, out->skipped + taken, len - taken);
+            break;
+        case PIECE_OUTPUT:
+            user->cursor += taken;
+            break;
+        case PIECE_ESCAPED:
+            escaped_sent(user, out->piece[i].iov_base, taken);
             break;
         }
     }
@@ -136,15 +186,6 @@ bool user_output_is_up_to_date(const struct user_conn *user)
 {
     return !user->owes_escape && !user->control.len && !user->skipped && !user->notices &&
            (!sends_output(user) || user->cursor == user->console->ring.end);
-}
-
-void user_output_count_lagging(struct user_conn *user)
-{
-    /* One that waits to send something else is not flushed when output comes, and its cursor stays behind. */
-    bool lagging = user->cursor != user->console->ring.end || !user_output_is_up_to_date(user);
-    if (lagging != user->lagging)
-        user->console->lagging += lagging ? 1 : (unsigned)-1;
-    user->lagging = lagging;
 }
 
 void user_output_clear(struct user_conn *user)
@@ -171,7 +212,7 @@ void user_output_flush(struct user_conn *user)
         return;
     if (user->deaf)
         set_deaf(user);
-    for (;;) {
+    for (int i = 0; i < SENDS_A_FLUSH; i++) {
         gather(user, &out);
         if (out.len == 0)
             break;
@@ -183,8 +224,8 @@ void user_output_flush(struct user_conn *user)
             break;
         }
         size_t wanted = 0;
-        for (int i = 0; i < out.len; i++)
-            wanted += out.piece[i].iov_len;
+        for (int j = 0; j < out.len; j++)
+            wanted += out.piece[j].iov_len;
         if (n > 0)
             sent(user, &out, (size_t)n);
         if (n < (ssize_t)wanted)
@@ -215,12 +256,12 @@ void user_output_make_room(struct user_conn *user, size_t n)
     if (user->state == USER_TELNET)
         user->skipped += to - user->cursor;
     user->cursor = to;
-    user_output_count_lagging(user);
 }
 
 void user_output_notice(struct user_conn *user, const char *text)
 {
-    if (user->state != USER_TELNET || user->notice_count >= USER_NOTICES_MAX)
+    if (user->state != USER_TELNET || user->notice_count >= USER_NOTICES_MAX ||
+        user->control.len >= USER_ANSWERS_MAX)
         return;
     size_t len = strlen(text) + strlen("\r\n[vspc: ]\r\n");
     struct user_notice *notice = xmalloc(sizeof *notice + len + 1);

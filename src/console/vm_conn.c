@@ -12,7 +12,7 @@ enum {
     EARLY_MAX = 4096,     /* serial data kept from before identification */
     OUT_MAX = 65536,      /* replies that a VM may leave unread */
     REFUSED_MS = 1000,    /* between WONT-PROXY and the close */
-    DRAIN_MAX = 64,       /* reads of READ_SIZE from a connection that is being replaced */
+    DRAIN_MAX = 512,      /* reads of READ_SIZE from a connection that is being replaced */
     READS_AT_TIMEOUT = 4, /* pending input that is looked at before a timeout counts */
 };
 
@@ -243,10 +243,15 @@ static enum outcome identified(struct vm_conn *conn, const uint8_t *rest, size_t
 
 static void on_time(struct loop_timer *timer);
 
+static uint64_t deadline(const struct vm_conn *conn)
+{
+    return conn->since_ms + conn->owner->config->vm.handshake_timeout;
+}
+
 /* Arms the timer for whatever comes first. */
 static void arm_timer(struct vm_conn *conn, uint64_t now)
 {
-    uint64_t due = conn->deadline_ms;
+    uint64_t due = deadline(conn);
     if (conn->settle_ms > now && conn->settle_ms < due)
         due = conn->settle_ms;
     if (conn->timer.slot && conn->timer.due_ms == due)
@@ -292,7 +297,8 @@ static enum outcome after_message(struct vm_conn *conn, const uint8_t *rest, siz
 static enum outcome vm_conn_take(struct vm_conn *conn, const uint8_t *data, size_t len)
 {
     if (conn->state == VM_HANDSHAKE && is_tls(conn, data, len)) {
-        conn->error = "a TLS client on the telnet port, set the serial port's Port URI to telnet://";
+        conn->error =
+            "a TLS client on the telnet port, set the serial port's vSPC URI to telnet://, not telnets://";
         return ENDED;
     }
     while (len && conn->state != VM_REFUSED) {
@@ -312,10 +318,13 @@ static enum outcome vm_conn_take(struct vm_conn *conn, const uint8_t *data, size
             enum outcome outcome = after_message(conn, data, len);
             if (outcome != GOES_ON || conn->state != VM_HANDSHAKE)
                 return outcome;
-        } else if (conn->renamed) {
-            conn->renamed = false;
-            console_renamed(conn->console);
         }
+    }
+    /* Once for all that was read: a VM that sends names without end must not fill the Redis writer's queue.
+     */
+    if (conn->renamed) {
+        conn->renamed = false;
+        console_renamed(conn->console);
     }
     return GOES_ON;
 }
@@ -364,11 +373,10 @@ static void on_time(struct loop_timer *timer)
         outcome = read_some(conn, conn->owner->buffer);
     if ((outcome == GOES_ON || outcome == NOTHING) && conn->state == VM_HANDSHAKE) {
         uint64_t now = loop_now(conn->owner->loop);
-        enum vmext_time time = VMEXT_EARLY;
-        if (now >= conn->deadline_ms)
-            time = VMEXT_DEADLINE;
-        else if (conn->settle_ms && now >= conn->settle_ms)
-            time = VMEXT_SETTLED;
+        bool settled = conn->settle_ms && now >= conn->settle_ms;
+        enum vmext_time time = settled ? VMEXT_SETTLED : VMEXT_EARLY;
+        if (now >= deadline(conn))
+            time = settled ? VMEXT_DEADLINE : VMEXT_EARLY_DEADLINE;
         outcome = consider(conn, time, NULL, 0);
         if (outcome == GOES_ON && conn->state == VM_HANDSHAKE)
             arm_timer(conn, now);
@@ -380,10 +388,11 @@ bool vm_conn_drain(struct vm_conn *conn)
 {
     enum outcome outcome = GOES_ON;
     uint8_t *buffer = xmalloc(READ_SIZE); /* the owner's holds what the newcomer has brought */
-    for (int i = 0; i < DRAIN_MAX && outcome == GOES_ON; i++)
+    for (int i = 0; i < DRAIN_MAX && outcome == GOES_ON; i++) {
         outcome = read_some(conn, buffer);
+        console_flush_users(conn->console);
+    }
     free(buffer);
-    console_flush_users(conn->console);
     return outcome != ENDED;
 }
 
@@ -397,7 +406,7 @@ void vm_conn_new(struct console_owner *owner, int fd, const struct sock_addr *pe
     conn->descriptors = ADMISSION_VM;
     conn->io.fd = fd;
     conn->telnet = telnet_stream_new(TELNET_SIDE_VM, &handler, conn);
-    conn->deadline_ms = now + owner->config->vm.handshake_timeout;
+    conn->since_ms = now;
     DL_APPEND(owner->handshaking, conn);
     if (loop_io_add(owner->loop, &conn->io, fd, EPOLLIN | EPOLLRDHUP, on_io) < 0) {
         vm_conn_close(conn);
@@ -406,6 +415,13 @@ void vm_conn_new(struct console_owner *owner, int fd, const struct sock_addr *pe
     arm_timer(conn, now);
     telnet_stream_greet(conn->telnet);
     vm_conn_flush(conn);
+}
+
+void vm_conn_reload(struct vm_conn *conn)
+{
+    sock_set_keepalive(conn->io.fd, conn->owner->config->vm.keepalive);
+    if (conn->state == VM_HANDSHAKE)
+        arm_timer(conn, loop_now(conn->owner->loop));
 }
 
 /* What is to be sent now: replies and input, in the order in which they may go. Replies never split an escape

@@ -23,8 +23,8 @@ struct vm_conn {
     struct loop_io io;
     struct loop_timer timer; /* the next of: settled, deadline, end of REFUSED */
     uint64_t number;
-    uint64_t deadline_ms; /* handshake_timeout */
-    uint64_t settle_ms;   /* VMEXT_SETTLE_MS after the name came; 0: it has not */
+    uint64_t since_ms;  /* when it came; handshake_timeout counts from here */
+    uint64_t settle_ms; /* VMEXT_SETTLE_MS after the name came; 0: it has not */
     struct sock_addr peer;
     struct telnet_stream *telnet;
     struct vmext ext;
@@ -50,6 +50,9 @@ void vm_conn_close(struct vm_conn *conn);
 
 /* Sends replies and the console's input, in one call, and waits for room when not all could go. */
 void vm_conn_flush(struct vm_conn *conn);
+
+/* Applies the owner's new configuration. */
+void vm_conn_reload(struct vm_conn *conn);
 
 /* Reads what the kernel has (at most 4 MiB) and delivers it to the console. Result: whether the connection is
  * still open. The caller closes it. */

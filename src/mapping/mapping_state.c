@@ -155,13 +155,13 @@ static void log_conflict(struct mapping_state *state, const struct named_vm *vm)
         return;
     const struct field *plain = vm->plain.field;
     if (vm->field)
-        log_warning("another connected VM has this name, so this one is published under a field of its own; "
-                    "rename one of them name=%s field=%s port=%u suppressed=%u",
+        log_warning("Another connected VM has this name, so this one is published under a field of its own; "
+                    "rename one of them name=%s field=%s port=%u not_logged_before=%u",
                     quote(plain->bytes, plain->len).s, quote(vm->field->bytes, vm->field->len).s,
                     vm->entry.port, suppressed);
     else
         log_warning("VM is left out of Redis: other connected VMs have its field and the alternative too; "
-                    "rename one of them field=%s alternative=%s port=%u suppressed=%u",
+                    "rename one of them field=%s alternative=%s port=%u not_logged_before=%u",
                     quote(plain->bytes, plain->len).s,
                     quote(vm->alternative.field->bytes, vm->alternative.field->len).s, vm->entry.port,
                     suppressed);

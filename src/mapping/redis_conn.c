@@ -16,9 +16,9 @@ enum {
     ADDRESSES_MAX = 16,
     RESOLVER_LOOK_MS = 20,
     RESOLVER_SLOW_MS = 3000,
-    READS_A_TURN = 8,                   /* of hiredis's 16 KiB */
-    ELEMENTS_MAX = 1024 * 1024,         /* of an array in a reply */
-    REPLY_MAX_BYTES = 64 * 1024 * 1024, /* a reply that is longer and still not complete is not one of ours */
+    READS_A_TURN = 8,                  /* of hiredis's 16 KiB */
+    ELEMENTS_MAX = 1024 * 1024,        /* of an array in a reply */
+    REPLY_MAX_BYTES = 8 * 1024 * 1024, /* a reply that is longer and still not complete is not one of ours */
 };
 
 /* RESOLVING -> CONNECTING (each address in turn) -> OPEN -> FAILED; each may go to FAILED, and any to CLOSED.
@@ -44,6 +44,7 @@ struct redis_conn {
     void *owner;
     enum conn_state state;
     struct resolver *resolver;
+    size_t incomplete; /* bytes since the last complete reply */
     uint64_t asked_ms;
     bool told_slow;
     struct sock_addr addresses[ADDRESSES_MAX];
@@ -119,6 +120,7 @@ static void deliver_replies(struct redis_conn *conn)
         struct pending pending = conn->pending[conn->pending_at];
         conn->pending_at = (conn->pending_at + 1) % REDIS_PIPELINE_MAX;
         conn->pending_len--;
+        conn->incomplete = 0;
         pending.fn(conn->owner, reply, pending.tag);
         freeReplyObject(reply);
         if (conn->state != CONN_OPEN)
@@ -139,7 +141,9 @@ static void read_replies(struct redis_conn *conn)
         }
         if (!grew)
             return;
-        if (conn->context->reader->len > REPLY_MAX_BYTES) {
+        /* Not the reader's length: it forgets what it has parsed of a reply that has no end. */
+        conn->incomplete += conn->context->reader->len - before;
+        if (conn->incomplete > REPLY_MAX_BYTES) {
             fail(conn, "Redis sent a reply too long to be right");
             return;
         }

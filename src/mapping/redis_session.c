@@ -91,10 +91,11 @@ static void note_wrong_types(struct redis_session *s, unsigned maps)
 {
     for (unsigned i = 0; i < MAP_COUNT; i++)
         if (maps & ~s->wrong & (1u << i))
-            log_error("a Redis key is not a hash, so that map cannot be served key=%s cure=\"delete it: "
-                      "redis-cli -n %u DEL KEY\"",
+            log_error("A Redis key is not a hash, so that map cannot be served; delete it key=%s "
+                      "cure=\"redis-cli -n %u DEL %s\"",
                       quote(s->settings->maps[i], strlen(s->settings->maps[i])).s,
-                      s->settings->config->redis.database);
+                      s->settings->config->redis.database,
+                      printable(s->settings->maps[i], strlen(s->settings->maps[i])).s);
     s->wrong |= maps;
     s->wrong_seen |= maps;
 }
@@ -104,7 +105,7 @@ static void forget_healed_types(struct redis_session *s)
     unsigned healed = s->wrong & ~s->wrong_seen;
     for (unsigned i = 0; i < MAP_COUNT; i++)
         if (healed & (1u << i))
-            log_info("a Redis key is served again key=%s",
+            log_info("A Redis key is served again key=%s",
                      quote(s->settings->maps[i], strlen(s->settings->maps[i])).s);
     s->wrong = s->wrong_seen;
 }
@@ -219,7 +220,7 @@ static void on_call(void *owner, redisReply *reply, uint64_t number)
     note_wrong_types(s, result.wrong_types);
     s->foreign_seen += result.foreign;
     if (s->expects_record[number % (2 * CALLS_IN_FLIGHT)] && !result.had_record && !s->wrong) {
-        log_warning("this node's entries have gone from Redis and are written again record=%s",
+        log_warning("This node's entries have gone from Redis and are written again record=%s",
                     quote(s->settings->record, strlen(s->settings->record)).s);
         reconcile(s);
     }
@@ -421,7 +422,7 @@ static void on_look_reply(void *owner, redisReply *reply, uint64_t expected)
     } else if (reply->type != REDIS_REPLY_INTEGER) {
         bad_reply(s);
     } else if (reply->integer < (long long)expected) {
-        log_warning("entries of this node have gone from Redis and are written again maps_left=%lld",
+        log_warning("Entries of this node have gone from Redis and are written again maps_left=%lld",
                     reply->integer);
         reconcile(s);
     }

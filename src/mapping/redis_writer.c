@@ -116,7 +116,7 @@ static void on_ready(void *owner)
                  quote(where, strlen(where)).s, (unsigned long long)outage_ms,
                  mapping_state_fields(writer->state));
     else
-        log_info("connected to Redis redis=%s names=%zu", quote(where, strlen(where)).s,
+        log_info("Connected to Redis redis=%s names=%zu", quote(where, strlen(where)).s,
                  mapping_state_fields(writer->state));
     writer->outage_start_ms = 0;
     free(writer->trouble);

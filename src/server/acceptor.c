@@ -22,6 +22,8 @@ struct vm_listener {
     struct loop_io io;
     struct loop_timer rest;
     unsigned waits; /* in a row, for consoles to give way */
+    int parked;     /* an accepted connection that waits for them, or -1 */
+    struct sock_addr parked_peer;
 };
 
 struct acceptor {
@@ -39,11 +41,7 @@ struct acceptor {
     size_t listener_count;
 };
 
-static void on_rested(struct loop_timer *timer)
-{
-    struct vm_listener *listener = container_of(timer, struct vm_listener, rest);
-    loop_io_set(listener->acceptor->loop, &listener->io, EPOLLIN);
-}
+static void on_rested(struct loop_timer *timer);
 
 static void rest(struct vm_listener *listener, uint64_t ms)
 {
@@ -94,58 +92,84 @@ static void deal(struct acceptor *acceptor, int fd, const struct sock_addr *peer
     acceptor->next_worker = (acceptor->next_worker + 1) % acceptor->worker_count;
 }
 
-/* Whether there is a connection to accept: nobody is to give way for one that may never come. */
-static bool has_one_waiting(const struct vm_listener *listener)
+static bool has_hung_up(int fd)
 {
-    struct pollfd ready = {.fd = listener->io.fd, .events = POLLIN};
-    return poll(&ready, 1, 0) == 1;
+    struct pollfd peer = {.fd = fd, .events = POLLRDHUP};
+    return poll(&peer, 1, 0) > 0;
 }
 
-/* Accepts one connection. Result: whether there may be more. */
+/* Takes an accepted connection in, refuses it, or parks it while others give way. Result: false when it is
+ * parked. */
+static bool admit(struct vm_listener *listener, int fd, const struct sock_addr *peer)
+{
+    struct acceptor *acceptor = listener->acceptor;
+    if (admission_take(&acceptor->shared->admission, ADMISSION_VM)) {
+        listener->waits = 0;
+        deal(acceptor, fd, peer);
+        return true;
+    }
+    /* Nobody is to give way for one that has hung up in the queue. */
+    if (has_hung_up(fd)) {
+        close(fd);
+        return true;
+    }
+    if (ask_to_give_way(listener)) {
+        listener->parked = fd;
+        listener->parked_peer = *peer;
+        return false;
+    }
+    log_refusal(acceptor, "no file descriptor is left: raise the limit (LimitNOFILE)", peer);
+    close(fd);
+    return true;
+}
+
+/* Accepts one connection. Result: whether there may be more now. */
 static bool accept_one(struct vm_listener *listener)
 {
     struct acceptor *acceptor = listener->acceptor;
-    struct admission *admission = &acceptor->shared->admission;
     struct sock_addr peer = {.len = sizeof peer.in6};
-    bool admitted = admission_take(admission, ADMISSION_VM);
-    if (!admitted && has_one_waiting(listener) && ask_to_give_way(listener))
-        return false;
     int fd = accept4(listener->io.fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    int err = errno;
-    bool allowed = fd >= 0 && network_list_holds(&acceptor->config->vm.allow, &peer);
-    if (admitted && allowed) {
-        listener->waits = 0;
-        deal(acceptor, fd, &peer);
-        return true;
-    }
-    if (admitted)
-        admission_give(admission, ADMISSION_VM);
     if (fd < 0) {
-        if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM)
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             rest(listener, REST_MS);
-        return err == ECONNABORTED || err == EINTR;
+        return errno == ECONNABORTED || errno == EINTR;
     }
-    log_refusal(acceptor,
-                allowed ? "no file descriptor is left: raise the limit (LimitNOFILE)" : "not in [vm] allow",
-                &peer);
+    if (network_list_holds(&acceptor->config->vm.allow, &peer))
+        return admit(listener, fd, &peer);
+    log_refusal(acceptor, "not in [vm] allow", &peer);
     close(fd);
     return true;
+}
+
+/* One letter a worker, so that a storm does not wake it for each connection. */
+static void post_piles(struct acceptor *acceptor)
+{
+    for (unsigned i = 0; i < acceptor->worker_count; i++) {
+        if (acceptor->piles[i])
+            worker_deal(acceptor->workers[i], acceptor->piles[i]);
+        acceptor->piles[i] = NULL;
+    }
 }
 
 static void on_io(struct loop_io *io, uint32_t events)
 {
     (void)events;
     struct vm_listener *listener = container_of(io, struct vm_listener, io);
-    struct acceptor *acceptor = listener->acceptor;
     int left = ACCEPTS_A_TURN;
     while (left > 0 && accept_one(listener))
         left--;
-    /* One letter a worker, so that a storm does not wake it for each connection. */
-    for (unsigned i = 0; i < acceptor->worker_count; i++) {
-        if (acceptor->piles[i])
-            worker_deal(acceptor->workers[i], acceptor->piles[i]);
-        acceptor->piles[i] = NULL;
-    }
+    post_piles(listener->acceptor);
+}
+
+static void on_rested(struct loop_timer *timer)
+{
+    struct vm_listener *listener = container_of(timer, struct vm_listener, rest);
+    int fd = listener->parked;
+    listener->parked = -1;
+    if (fd >= 0 && !admit(listener, fd, &listener->parked_peer))
+        return;
+    loop_io_set(listener->acceptor->loop, &listener->io, EPOLLIN);
+    post_piles(listener->acceptor);
 }
 
 static int add_listener(struct acceptor *acceptor, const struct sock_addr *addr, bool dual)
@@ -156,6 +180,7 @@ static int add_listener(struct acceptor *acceptor, const struct sock_addr *addr,
         return fd;
     sock_tune(fd, acceptor->config->vm.keepalive);
     listener->acceptor = acceptor;
+    listener->parked = -1;
     acceptor->listener_count++;
     return loop_io_add(acceptor->loop, &listener->io, fd, EPOLLIN, on_io);
 }
@@ -186,8 +211,11 @@ static void *run(void *arg)
 
 static void free_acceptor(struct acceptor *acceptor)
 {
-    for (size_t i = 0; i < acceptor->listener_count; i++)
+    for (size_t i = 0; i < acceptor->listener_count; i++) {
         close(acceptor->listeners[i].io.fd);
+        if (acceptor->listeners[i].parked >= 0)
+            close(acceptor->listeners[i].parked);
+    }
     if (acceptor->loop)
         loop_free(acceptor->loop);
     config_unref(acceptor->config);

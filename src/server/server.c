@@ -139,16 +139,27 @@ static void on_signal(struct loop_io *io, uint32_t events)
         reload(server);
 }
 
-/* From here on signals arrive in the loop, and threads started later never see them. */
-static int watch_signals(struct server *server)
+static sigset_t watched_signals(void)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    return set;
+}
+
+void server_block_signals(void)
+{
+    sigset_t set = watched_signals();
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+/* From here on signals arrive in the loop; threads started later have them blocked. */
+static int watch_signals(struct server *server)
+{
+    sigset_t set = watched_signals();
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     return fd < 0 ? -errno : loop_io_add(server->loop, &server->signals, fd, EPOLLIN, on_signal);
 }
@@ -239,8 +250,8 @@ static void stop_all(struct server *server)
     }
     for (unsigned i = 0; i < server->worker_count; i++)
         worker_free(server->workers[i]);
-    if (server->shared.mapping && redis_writer_stop(server->shared.mapping, WRITER_FLUSH_MS) < 0)
-        log_warning("Redis did not take everything, the next start cleans up");
+    if (server->shared.mapping)
+        redis_writer_stop(server->shared.mapping, WRITER_FLUSH_MS);
     log_info("Stopped");
     log_stop(LOG_FLUSH_MS);
     directory_free(server->shared.directory);

@@ -221,26 +221,24 @@ static bool is_simple_client(const struct vmext *v, const char *service_uri)
 
 enum vmext_verdict vmext_judge(const struct vmext *v, const char *service_uri, enum vmext_time time)
 {
-    enum vmext_verdict not_yet = time == VMEXT_DEADLINE ? VMEXT_NEVER : VMEXT_WAIT;
+    bool settled = time == VMEXT_SETTLED || time == VMEXT_DEADLINE;
+    bool deadline = time == VMEXT_DEADLINE || time == VMEXT_EARLY_DEADLINE;
+    enum vmext_verdict not_yet = deadline ? VMEXT_NEVER : VMEXT_WAIT;
     if (v->refused)
         return VMEXT_NEVER;
     if (!v->name)
         return not_yet;
-    if (!v->proxied && (!is_simple_client(v, service_uri) || time == VMEXT_EARLY))
+    if (!v->proxied && !(settled && is_simple_client(v, service_uri)))
         return not_yet;
     if (v->has_uuid)
         return VMEXT_IDENTIFIED;
-    bool silent = false;
-    if (!v->uuid_closed) {
-        if (v->lists_uuid && time != VMEXT_DEADLINE)
-            return VMEXT_WAIT;
-        if (time == VMEXT_EARLY)
-            return VMEXT_WAIT;
-        silent = v->lists_uuid;
-    }
+    /* A VM that listed the code will answer, and has until the deadline; another has until it is settled. */
+    bool promised = !v->uuid_closed && v->lists_uuid;
+    if (!v->uuid_closed && !(promised ? deadline : settled))
+        return not_yet;
     if (v->name_len == 0)
         return VMEXT_NAMELESS;
-    return silent ? VMEXT_NO_ANSWER : VMEXT_IDENTIFIED;
+    return promised ? VMEXT_NO_ANSWER : VMEXT_IDENTIFIED;
 }
 
 char *vmext_identity(const struct vmext *v, size_t *len)

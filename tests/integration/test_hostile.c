@@ -183,7 +183,7 @@ Test(hostile, each_has_its_line_in_the_log)
         const char *why;
     } cases[] = {
         {"\x16\x03\x01\x02", 4,
-         "a TLS client on the telnet port, set the serial port's Port URI to telnet://"},
+         "a TLS client on the telnet port, set the serial port's vSPC URI to telnet://"},
         {"\xff\xfa\x56\xff\xf0", 5, "telnet compression was not agreed to"},
         {"\xff\xfa\x56\xff\xf1", 5, "malformed telnet sequence"},
         {"GET / HTTP/1.1\r\n\r\n", 18, "it did not identify itself within handshake_timeout"},

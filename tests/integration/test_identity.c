@@ -51,7 +51,7 @@ Test(identity, of_two_vms_with_one_name_the_longest_connected_has_the_plain_fiel
     struct vm_link *second = vm_start(d, &b);
     expect_published(r, "twin (" UUID_B ")", UUID_B, second);
     expect_published(r, "twin", UUID_A, first);
-    probe_wait_line(d, "warning: another connected VM has this name", "twin (" UUID_B ")", SOON);
+    probe_wait_line(d, "warning: Another connected VM has this name", "twin (" UUID_B ")", SOON);
 
     /* The holder leaves, and comes back as the younger one. */
     vm_stop(first);

@@ -227,6 +227,38 @@ Test(limits, lingering_consoles_give_their_descriptors_up_when_a_vm_needs_them_a
     daemon_stop(d);
 }
 
+/* A peer that is not allowed in is not worth anybody's console. */
+Test(limits, nobody_gives_way_for_a_peer_outside_allow)
+{
+    struct daemon *d = daemon_new(VSPCD, 32);
+    struct sock_addr from, to;
+    struct user *users[19];
+    char byte;
+    daemon_set(d, "user.linger", "1h");
+    daemon_set(d, "vm.allow", "127.0.0.1");
+    probe_run_before(d, FEW_DESCRIPTORS);
+    daemon_start(d);
+    leave(d, vm_start_named(d, "vm-0"), "vm-0");
+    for (int i = 0; i < 19; i++)
+        users[i] = user_connect(probe_port(d, "vm-0"), USER_TELNET);
+
+    to = daemon_vm_addr(d);
+    sock_addr_parse("127.0.0.2", 0, &from);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(bind(fd, &from.sa, from.len), 0);
+    cr_assert_eq(connect(fd, &to.sa, to.len), 0);
+    cr_assert_leq(recv(fd, &byte, 1, 0), 0, "it is let in");
+    close(fd);
+    daemon_wait_log(d, "not in [vm] allow", SOON);
+    cr_assert_eq(daemon_count_log(d, "before its time"), 0);
+
+    vm_stop(wait_served(d, "vm-1"));
+    expect_gave_way(d, "vm-0");
+    for (int i = 0; i < 19; i++)
+        user_close(users[i]);
+    daemon_stop(d);
+}
+
 Test(limits, vspcd_uses_the_hard_limit_of_descriptors)
 {
     struct daemon *d = daemon_new(VSPCD, 4);

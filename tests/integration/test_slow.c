@@ -223,7 +223,7 @@ Test(slow, notices_keep_their_place_for_a_user_that_lags)
     /* An answer comes ahead of what has not been sent, and takes no notice along. */
     user_send_raw(user, "\xff\xf6", 2);
     wire_wait_read(user->fd);
-    static const char answer[] = "\r\n[vspc: vm1, VM connected, 1 user]\r\n";
+    static const char answer[] = "\r\n[vspc: vm1, VM connected, 1 users]\r\n";
     WAIT_FOR((user_pump(user), user->in.len >= printed + strlen(answer)), SOON, "a user got only %zu bytes",
              user->in.len);
     const uint8_t *found = memmem(bytes_at(&user->in), user->in.len, answer, strlen(answer));

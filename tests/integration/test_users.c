@@ -188,7 +188,7 @@ Test(users, are_you_there_is_answered_with_the_vm_and_the_number_of_users)
     struct setup s = start(d);
     struct user *one = user_connect(s.port, USER_TELNET);
     user_send_raw(one, "\xff\xf6", 2);
-    user_expect_text(one, "\r\n[vspc: vm1, VM connected, 1 user]\r\n", SOON);
+    user_expect_text(one, "\r\n[vspc: vm1, VM connected, 1 users]\r\n", SOON);
     struct user *two = user_connect(s.port, USER_TELNET);
     settle(two);
     user_send_raw(one, "\xff\xf6", 2);
@@ -206,7 +206,7 @@ Test(users, are_you_there_is_answered_with_the_vm_and_the_number_of_users)
     struct vm_link *vm = vm_start(d, &opt);
     one = user_connect(probe_port(d, "\\x1b[2J\\\"\\x0d\\x0a\\xff\\\\"), USER_TELNET);
     user_send_raw(one, "\xff\xf6", 2);
-    user_expect_text(one, "\r\n[vspc: \\x1b[2J\\\"\\x0d\\x0a\\xff\\\\, VM connected, 1 user]\r\n", SOON);
+    user_expect_text(one, "\r\n[vspc: \\x1b[2J\\\"\\x0d\\x0a\\xff\\\\, VM connected, 1 users]\r\n", SOON);
     user_close(one);
     vm_stop(vm);
     daemon_stop(d);

@@ -168,23 +168,3 @@ Test(wire, a_users_negotiation_may_be_cut_at_every_boundary)
     vm_stop(vm);
     daemon_stop(d);
 }
-
-Test(wire, an_escape_owed_to_a_user_is_paid_whatever_the_socket_takes)
-{
-    struct daemon *d = daemon_new(VSPCD, 8);
-    daemon_set(d, "user.backlog", "32MiB");
-    daemon_start(d);
-    struct vm_link *vm = vm_start_named(d, "vm1");
-    struct user *telnet = user_connect(probe_port(d, "vm1"), USER_TELNET);
-    /* Five bytes on the wire for three, so that what the socket takes at once often ends within an escape. */
-    size_t len = 6 * 1024 * 1024;
-    uint8_t *data = xmalloc(len);
-    for (size_t i = 0; i < len; i++)
-        data[i] = i % 3 == 2 ? (uint8_t)i : TN_IAC;
-    vm_print(vm, data, len);
-    user_expect(telnet, data, len, SOON);
-    free(data);
-    user_close(telnet);
-    vm_stop(vm);
-    daemon_stop(d);
-}

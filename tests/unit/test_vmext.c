@@ -204,6 +204,7 @@ Test(vmext, vm_that_lists_80_and_is_silent_is_served_by_name_at_the_deadline)
     say(VMEXT_NAME, "vm1");
     cr_assert_eq(vmext_judge(&vm, "", VMEXT_SETTLED), VMEXT_WAIT);
     cr_assert_eq(vmext_judge(&vm, "", VMEXT_DEADLINE), VMEXT_NO_ANSWER);
+    cr_assert_eq(vmext_judge(&vm, "", VMEXT_EARLY_DEADLINE), VMEXT_NO_ANSWER);
 }
 
 Test(vmext, simple_client_is_served_when_settled_unless_service_uri_is_set)
@@ -211,6 +212,7 @@ Test(vmext, simple_client_is_served_when_settled_unless_service_uri_is_set)
     say(VMEXT_NAME, "test");
     cr_assert_eq(vmext_judge(&vm, "", VMEXT_EARLY), VMEXT_WAIT);
     cr_assert_eq(vmext_judge(&vm, "", VMEXT_SETTLED), VMEXT_IDENTIFIED);
+    cr_assert_eq(vmext_judge(&vm, "", VMEXT_EARLY_DEADLINE), VMEXT_NEVER);
     cr_assert_eq(vmext_judge(&vm, "prod", VMEXT_SETTLED), VMEXT_WAIT);
     cr_assert_eq(vmext_judge(&vm, "prod", VMEXT_DEADLINE), VMEXT_NEVER);
 }
