@@ -1,4 +1,5 @@
-/* What somebody deletes from Redis behind vspcd's back comes back within the minute of its check. */
+/* What takes Redis or vspcd a minute: deletions behind vspcd's back, which its check finds, and a long
+ * freeze. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 
