@@ -394,7 +394,9 @@ void console_end(struct console *console)
     loop_timer_disarm(owner->loop, &console->timer);
     loop_timer_disarm(owner->loop, &console->rest);
     DL_FOREACH_SAFE(console->users, user, next)
-    user_conn_close(user);
+    {
+        user_conn_close(user);
+    }
     if (console->port) {
         loop_io_close(owner->loop, &console->listener);
         port_pool_put(shared->ports, console->port);

@@ -42,8 +42,8 @@ void user_conn_set_interest(struct user_conn *user)
 {
     struct loop *loop = user->console->owner->loop;
     /* An undecided one is read all the same, into what is held back: its answers decide what it is shown. */
-    bool reads =
-        (!user->console->users_paused || user->state == USER_UNDECIDED) && user->held.len <= USER_HELD_MAX;
+    bool reads = !user->ended && (!user->console->users_paused || user->state == USER_UNDECIDED) &&
+                 user->held.len <= USER_HELD_MAX;
     /* A hang-up that was seen while the user is not read would be reported again and again. */
     uint32_t events = reads ? EPOLLIN : user->hung_up_ms ? 0 : EPOLLRDHUP;
     if (!user_output_is_up_to_date(user))

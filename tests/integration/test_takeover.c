@@ -77,7 +77,9 @@ Test(takeover, a_raw_user_who_ended_only_its_own_side_still_gets_the_answer)
     vm_expect_text(vm, "uptime\r", SOON);
     vm_print_text(vm, "up 3 days");
     user_wait_text(user, "up 3 days", SOON);
+    double cpu = daemon_usage(d).cpu_seconds;
     user_wait_closed(user, SOON);
+    cr_assert_lt(daemon_usage(d).cpu_seconds - cpu, 0.5, "it spins while it waits for the user to go");
     user_close(user);
     vm_stop(vm);
     daemon_stop(d);
