@@ -51,7 +51,7 @@ void console_flush_users(struct console *console)
             user_output_flush(user);
     }
     size_t normal = larger(console->owner->config->user.scrollback, READ_SIZE);
-    if (console->ring.cap > 2 * normal && furthest_behind(console) <= normal)
+    if (console->ring.cap > 2 * normal && furthest_behind(console) == 0)
         ring_shrink(&console->ring, normal);
 }
 
