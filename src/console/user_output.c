@@ -12,7 +12,8 @@
 enum {
     PIECES = 16,       /* of one send; more follow when there is room */
     COPY_SIZE = 16384, /* of a send, for output that needs escapes */
-    COPY_BELOW = 256, /* a stretch without a 255 that is shorter than this is copied with what is around it */
+    COPY_BELOW =
+        1024, /* a stretch without a 255 that is shorter than this is copied with what is around it */
     SENDS_A_FLUSH = 32, /* then others have their turn */
 };
 

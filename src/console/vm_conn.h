@@ -54,8 +54,8 @@ void vm_conn_flush(struct vm_conn *conn);
 /* Applies the owner's new configuration. */
 void vm_conn_reload(struct vm_conn *conn);
 
-/* Reads what the kernel has (at most 4 MiB) and delivers it to the console. Result: whether the connection is
- * still open. The caller closes it. */
+/* Reads what the kernel has (at most 32 MiB) and delivers it to the console. Result: whether the connection
+ * is still open. The caller closes it. */
 bool vm_conn_drain(struct vm_conn *conn);
 
 #endif
