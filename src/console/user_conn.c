@@ -1,14 +1,8 @@
 #include "user_conn.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/uio.h>
-#include <unistd.h>
-#include <utlist.h>
 
 static void on_io(struct loop_io *io, uint32_t events);
 
@@ -29,12 +23,23 @@ void user_conn_close(struct user_conn *user)
     loop_free_later(loop, user);
 }
 
-void user_conn_close_for(struct user_conn *user, const char *why)
+/* One line about the user, of a number that whoever comes and goes without end cannot exceed. */
+static void log_user(const struct user_conn *user, const char *what, const char *why)
 {
     char peer[SOCK_TEXT];
+    unsigned suppressed;
+    const struct console *console = user->console;
+    if (!log_wants(LOG_LEVEL_INFO) ||
+        !log_rate_allows(&console->owner->users, loop_now(console->owner->loop), &suppressed))
+        return;
     sock_addr_format(&user->peer, peer);
-    log_info("User disconnected: %s vm=%s peer=%s", why,
-             quote(user->console->name, user->console->name_len).s, peer);
+    log_info("%s%s vm=%s port=%u peer=%s not_logged_before=%u", what, why,
+             quote(console->name, console->name_len).s, console->port, peer, suppressed);
+}
+
+void user_conn_close_for(struct user_conn *user, const char *why)
+{
+    log_user(user, "User disconnected: ", why);
     user_conn_close(user);
 }
 
@@ -127,7 +132,7 @@ static void on_hangup(struct user_conn *user, bool reset)
     struct loop *loop = user->console->owner->loop;
     int unread = 0;
     if (ioctl(user->io.fd, FIONREAD, &unread) < 0 || unread == 0) {
-        user_conn_close(user);
+        user_conn_close_for(user, "it hung up");
         return;
     }
     begin_hangup(user);
@@ -196,7 +201,6 @@ static void on_io(struct loop_io *io, uint32_t events)
 
 void user_conn_new(struct console *console, int fd, const struct sock_addr *peer)
 {
-    char text[SOCK_TEXT];
     struct console_owner *owner = console->owner;
     struct user_conn *user = xcalloc(1, sizeof *user);
     user->console = console;
@@ -215,8 +219,6 @@ void user_conn_new(struct console *console, int fd, const struct sock_addr *peer
         loop_timer_arm(owner->loop, &user->timer, USER_DECIDE_MS, on_decide);
     else
         user_conn_arm_idle(user);
-    sock_addr_format(peer, text);
-    log_info("User connected vm=%s port=%u peer=%s", quote(console->name, console->name_len).s, console->port,
-             text);
+    log_user(user, "User connected", "");
     user_output_flush(user);
 }

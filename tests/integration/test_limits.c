@@ -259,6 +259,24 @@ Test(limits, nobody_gives_way_for_a_peer_outside_allow)
     daemon_stop(d);
 }
 
+Test(limits, users_who_come_and_go_without_end_do_not_fill_the_log)
+{
+    enum { USERS = 2000, LINES_A_SECOND = 200 };
+    struct daemon *d = daemon_new(VSPCD, 4);
+    daemon_set(d, "server.workers", "1");
+    daemon_start(d);
+    struct vm_link *vm = vm_start_named(d, "vm-0");
+    uint16_t port = probe_port(d, "vm-0");
+    uint64_t from = clock_ms();
+    for (int i = 0; i < USERS; i++)
+        user_close(user_try_connect(port, USER_RAW));
+    probe_console(port, vm);
+    unsigned seconds = (unsigned)((clock_ms() - from) / 1000) + 2;
+    cr_assert_leq(daemon_count_log(d, "User "), seconds * LINES_A_SECOND);
+    vm_stop(vm);
+    daemon_stop(d);
+}
+
 Test(limits, vspcd_uses_the_hard_limit_of_descriptors)
 {
     struct daemon *d = daemon_new(VSPCD, 4);
