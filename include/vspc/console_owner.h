@@ -43,6 +43,7 @@ struct console_owner {
     struct log_rate failures;    /* VM connections that broke the protocol or never spoke */
     struct log_rate takeovers;
     struct log_rate renames;
+    struct log_rate migrations;
     struct log_rate users;     /* who come and go */
     uint8_t buffer[READ_SIZE]; /* what one readiness event reads */
 };

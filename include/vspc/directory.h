@@ -1,5 +1,5 @@
-/* Directory: which worker owns which identity. Shared by all threads; every call is one short critical
- * section.
+/* Directory: which worker owns which identity, and which identity a migration's cookie belongs to. Shared by
+ * all threads; every call is one short critical section.
  *
  * An entry is created by the first claim and lives until it is released with no pins on it. A pin keeps an
  * entry alive while a VM connection is on its way to the owner; the owner unpins on arrival. Only the owner
@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "vspc/vmext.h"
 
 struct directory;
 struct directory_key;
@@ -34,6 +36,15 @@ void directory_free(struct directory *dir);
 /* Who owns this identity? Creates the entry as mine when nobody does. */
 enum directory_claim directory_claim(struct directory *dir, const char *identity, size_t len, void *me,
                                      struct directory_entry **entry);
+/* Whose console waits for the destination that brings this cookie? How long the search takes does not depend
+ * on the secrets. Result: the entry, with *claim as above, or NULL. */
+struct directory_entry *directory_find_cookie(struct directory *dir, const struct vmext_cookie *cookie,
+                                              void *me, enum directory_claim *claim);
+/* The owner: from now on, and instead of an earlier one, the entry has this cookie; NULL: it has none, as it
+ * must before it is released. */
+void directory_set_cookie(struct directory *dir, struct directory_entry *entry,
+                          const struct vmext_cookie *cookie);
+
 /* The owner: a pinned arrival has come. */
 void directory_unpin(struct directory *dir, struct directory_entry *entry);
 /* The owner: there is no console any more. Result: true, the entry is gone; false, pins keep it and what

@@ -12,8 +12,6 @@
 #include "vspc/config.h"
 #include "vspc/text.h"
 
-enum { LABEL_MAX = 32 };
-
 /* What a worker knows of one console's VM. Pointers are copied from, not kept. */
 struct mapping_vm {
     const char *identity; /* `uuid:...` or `name:...`, any bytes */

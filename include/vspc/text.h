@@ -9,6 +9,8 @@
 enum { TEXT_QUOTED_BYTES = 288 };        /* as many bytes of the original are shown; the rest becomes "..." */
 enum { UUID_SIZE = 16, UUID_TEXT = 37 }; /* bytes of a UUID; characters of its text with the NUL */
 
+enum { LABEL_MAX = 32 }; /* bytes of a console's label */
+
 struct quoted {
     char s[4 * TEXT_QUOTED_BYTES + 8];
 };

@@ -9,11 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vspc/mapping.h"
 #include "vspc/mem.h"
 #include "vspc/text.h"
 
-enum { VMEXT_NAME_MAX = 255 };
+enum { VMEXT_NAME_MAX = 255, VMEXT_SEQUENCE_MAX = 64, VMEXT_SECRET_SIZE = 8 };
 enum { VMEXT_SETTLE_MS = 500 }; /* how long after its name a VM may still tell its UUID unasked */
 
 enum vmext_code {
@@ -21,6 +20,13 @@ enum vmext_code {
     VMEXT_KNOWN_SUBOPTIONS_2 = 1,
     VMEXT_UNKNOWN_SUBOPTION_RCVD_1 = 2,
     VMEXT_UNKNOWN_SUBOPTION_RCVD_2 = 3,
+    VMEXT_VMOTION_BEGIN = 40,
+    VMEXT_VMOTION_GOAHEAD = 41,
+    VMEXT_VMOTION_NOTNOW = 43,
+    VMEXT_VMOTION_PEER = 44,
+    VMEXT_VMOTION_PEER_OK = 45,
+    VMEXT_VMOTION_COMPLETE = 46,
+    VMEXT_VMOTION_ABORT = 48,
     VMEXT_DO_PROXY = 70,
     VMEXT_WILL_PROXY = 71,
     VMEXT_WONT_PROXY = 73,
@@ -28,6 +34,20 @@ enum vmext_code {
     VMEXT_GET_VC_UUID = 81,
     VMEXT_NAME = 82,
     VMEXT_GET_NAME = 83,
+};
+
+/* What names a migration: a sequence that the source's host chose, and our secret. What is not used is zero.
+ */
+struct vmext_cookie {
+    uint8_t sequence_len; /* 0: no cookie is equal to this one */
+    uint8_t sequence[VMEXT_SEQUENCE_MAX];
+    uint8_t secret[VMEXT_SECRET_SIZE]; /* of GOAHEAD and PEER */
+};
+
+/* What a host said about a migration. */
+struct vmext_request {
+    enum vmext_code code; /* VMOTION_BEGIN, PEER, COMPLETE or ABORT */
+    struct vmext_cookie cookie;
 };
 
 /* What the VM has said so far. All zero is a new connection. */
@@ -45,14 +65,17 @@ struct vmext {
     bool proxied;       /* DO-PROXY was accepted */
     bool refused;       /* this connection is never identified */
     bool identified;    /* set by the owner once it knows the console: the identity stands */
+    bool peer;          /* set by the owner: a migration's destination, so its UUID says nothing new */
     char label[LABEL_MAX + 1];
+    struct vmext_request *request; /* about a migration, to be taken before more is fed; owned */
 };
 
 enum vmext_event {
     VMEXT_NOTHING,
     VMEXT_NEWS,      /* something that vmext_judge looks at has changed */
     VMEXT_RENAMED,   /* an identified VM has another name */
-    VMEXT_LATE_UUID, /* the first UUID from a VM already identified by name: ignored */
+    VMEXT_LATE_UUID, /* the first UUID that comes too late to identify the VM by: ignored */
+    VMEXT_REQUEST,   /* v->request is set */
     VMEXT_REFUSED,   /* DO-PROXY was answered WONT-PROXY: *why says what to change in the VM */
     VMEXT_ERROR      /* protocol error: *why says which; close the connection */
 };
@@ -88,6 +111,20 @@ enum vmext_verdict vmext_judge(const struct vmext *v, const char *service_uri, e
 /* `uuid:<32 hex>[.label]` or `name:<bytes>[.label]`. Result: fresh memory, *len bytes and a NUL; the
  * caller frees. */
 char *vmext_identity(const struct vmext *v, size_t *len);
+
+/* The destination of a migration takes the source's place: the identity is the source's, the name its own if
+ * it has told one that a console can have. */
+void vmext_succeed(struct vmext *v, const struct vmext *source);
+/* What vmext_succeed needs to know of a source that may be gone by then. Result: a copy, to be cleared. */
+struct vmext vmext_copy_identity(const struct vmext *v);
+
+/* Appends GOAHEAD, NOTNOW or PEER-OK for that cookie, ready for the wire. */
+void vmext_put_vmotion(struct bytes *out, enum vmext_code code, const struct vmext_cookie *cookie);
+/* Appends UNKNOWN-SUBOPTION-RCVD-2 for that code. */
+void vmext_put_unknown(struct bytes *out, uint8_t code);
+
+/* Whether both are the same, in a time that does not depend on what they hold. */
+bool vmext_cookie_equal(const struct vmext_cookie *a, const struct vmext_cookie *b);
 
 void vmext_clear(struct vmext *v);
 

@@ -7,8 +7,8 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "migration.h"
 #include "user_conn.h"
-#include "vm_conn.h"
 
 enum {
     USER_BACKLOG = 128,   /* of the user port's listen queue */
@@ -56,26 +56,32 @@ static void publish(struct console *console)
     mapping_publish(console->owner->shared->mapping, &vm);
 }
 
-static void remember_name(struct console *console)
+/* Takes the name that the VM connection has told. Result: whether it is another one. */
+static bool remember_name(struct console *console)
 {
     struct vmext *ext = &console->vm->ext;
     char uuid[UUID_TEXT];
-    free(console->name);
-    if (ext->name_len) {
-        console->name = xmemdup0(ext->name, ext->name_len);
-        console->name_len = ext->name_len;
-    } else {
+    const char *name = ext->name;
+    uint8_t len = ext->name_len;
+    if (!len) {
         uuid_format(ext->uuid, uuid);
-        console->name = xstrdup(uuid);
-        console->name_len = (uint8_t)strlen(uuid);
+        name = uuid;
+        len = (uint8_t)strlen(uuid);
     }
+    if (console->name && console->name_len == len && memcmp(console->name, name, len) == 0)
+        return false;
+    free(console->name);
+    console->name = xmemdup0(name, len);
+    console->name_len = len;
+    return true;
 }
 
 void console_renamed(struct console *console)
 {
     unsigned suppressed;
     struct quoted before = console_name(console);
-    remember_name(console);
+    if (!remember_name(console))
+        return;
     if (log_rate_allows(&console->owner->renames, loop_now(console->owner->loop), &suppressed))
         log_info("VM renamed from=%s vm=%s port=%u not_logged_before=%u", before.s, console_name(console).s,
                  console->port, suppressed);
@@ -303,21 +309,27 @@ static bool take_over(struct console *console, struct vm_conn *newcomer)
     if (vm_conn_drain(console->vm)) {
         bool allowed = takeover_allowed(console, loop_now(console->owner->loop));
         log_takeover(console, newcomer, allowed);
-        if (!allowed)
+        if (!allowed) {
+            vm_conn_flush(console->vm);
             return false;
+        }
     }
     drop_vm(console);
-    /* What was typed and not sent goes to the newcomer, whole: half an escape is no use to it. */
-    if (console->input_mid_escape) {
-        struct bytes input = console->input;
-        uint8_t iac = TN_IAC;
-        console->input = (struct bytes){0};
-        bytes_put(&console->input, &iac, 1);
-        bytes_put(&console->input, bytes_at(&input), input.len);
-        bytes_clear(&input);
-        console->input_mid_escape = false;
-    }
+    console_keep_whole_input(console);
     return true;
+}
+
+void console_keep_whole_input(struct console *console)
+{
+    struct bytes input = console->input;
+    uint8_t iac = TN_IAC;
+    if (!console->input_mid_escape)
+        return;
+    console->input = (struct bytes){0};
+    bytes_put(&console->input, &iac, 1);
+    bytes_put(&console->input, bytes_at(&input), input.len);
+    bytes_clear(&input);
+    console->input_mid_escape = false;
 }
 
 bool console_attach(struct console *console, struct vm_conn *conn)
@@ -327,6 +339,7 @@ bool console_attach(struct console *console, struct vm_conn *conn)
         vm_conn_close(conn);
         return false;
     }
+    migration_end(console);
     if (conn->state == VM_HANDSHAKE)
         DL_DELETE(console->owner->handshaking, conn);
     conn->state = VM_ATTACHED;
@@ -358,9 +371,16 @@ static void on_linger_over(struct loop_timer *timer)
 
 void console_vm_lost(struct console *console)
 {
+    bool between_hosts = migration_source_lost(console);
+    console->vm = NULL;
+    if (!between_hosts)
+        console_disconnected(console);
+}
+
+void console_disconnected(struct console *console)
+{
     struct console_owner *owner = console->owner;
     const struct config *config = owner->config;
-    console->vm = NULL;
     bytes_clear(&console->input);
     console->input_mid_escape = false;
     console_input_taken(console);
@@ -388,6 +408,7 @@ void console_end(struct console *console)
     struct console_shared *shared = owner->shared;
     struct directory_entry *entry = console->entry;
     struct user_conn *user, *next;
+    migration_end(console);
     if (console->state == CONSOLE_CONNECTED)
         mapping_remove(shared->mapping, entry->identity, entry->identity_len, console->attachment);
     console->state = CONSOLE_ENDED;
@@ -432,6 +453,7 @@ void console_reload(struct console *console)
     struct user_conn *user;
     if (console->vm)
         vm_conn_reload(console->vm);
+    migration_reload(console);
     DL_FOREACH(console->users, user)
     {
         sock_set_keepalive(user->io.fd, config->user.keepalive);

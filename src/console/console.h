@@ -7,6 +7,8 @@
  *                         |                              +------(the VM is lost)------+  |
  *                         +--(no port within 1 s)----------> ENDED <---------------------+
  *                                    (linger over, asked to give way, shutdown)
+ *
+ * While a migration is pending (migration.h) the console is CONNECTED, also where its VM connection is gone.
  */
 #ifndef VSPC_CONSOLE_H
 #define VSPC_CONSOLE_H
@@ -24,20 +26,22 @@ enum { INPUT_HIGH = 16384, INPUT_LOW = INPUT_HIGH / 2 };
 
 struct vm_conn;
 struct user_conn;
+struct migration;
 
 struct console {
     struct console_owner *owner;
     struct directory_entry *entry;
     struct console *prev, *next; /* in owner->consoles */
     enum console_state state;
-    uint16_t port;           /* user port, 0 while OPENING */
-    struct loop_io listener; /* on that port */
-    struct loop_timer timer; /* OPENING: next try; LINGERING: the end */
-    struct loop_timer rest;  /* of a listener that found no descriptor */
-    struct vm_conn *vm;      /* set in CONNECTED, and in OPENING */
-    uint64_t number;         /* of the newest VM connection that was attached */
-    uint64_t attachment;     /* which one of all consoles' that was: the number of its mapping updates */
-    char *name;              /* of the last VM connection, its UUID when empty; owned */
+    uint16_t port;               /* user port, 0 while OPENING */
+    struct loop_io listener;     /* on that port */
+    struct loop_timer timer;     /* OPENING: next try; LINGERING: the end */
+    struct loop_timer rest;      /* of a listener that found no descriptor */
+    struct vm_conn *vm;          /* set in OPENING, and in CONNECTED except between two hosts */
+    struct migration *migration; /* one that is pending, or NULL; only in CONNECTED */
+    uint64_t number;             /* of the newest VM connection that was attached */
+    uint64_t attachment;         /* which one of all consoles' that was: the number of its mapping updates */
+    char *name;                  /* of the last VM connection, its UUID when empty; owned */
     uint8_t name_len;
     uint8_t open_tries;
     bool users_paused;     /* the VM does not read, so the users are not read */
@@ -61,7 +65,11 @@ struct console *console_new(struct console_owner *owner, struct directory_entry 
 bool console_attach(struct console *console, struct vm_conn *conn);
 /* The VM connection is gone, or about to be closed by the caller. May end the console. */
 void console_vm_lost(struct console *console);
-/* The VM has sent another name. */
+/* The VM is gone, and no migration is pending any more. May end the console. */
+void console_disconnected(struct console *console);
+/* What was typed and not sent goes to another VM connection: whole, as half an escape is no use to it. */
+void console_keep_whole_input(struct console *console);
+/* The VM may have another name. */
 void console_renamed(struct console *console);
 
 /* Ends the console: users, listener, mapping, port and directory entry. Does not touch a VM connection: the
@@ -69,6 +77,12 @@ void console_renamed(struct console *console);
 void console_end(struct console *console);
 /* Letter: a struct directory_entry, pinned, whose console should end if it still lingers. */
 void console_give_way(void *arg);
+
+/* Whether users have a VM to talk to, be it between two hosts. */
+static inline bool console_has_vm(const struct console *console)
+{
+    return console->vm || console->migration;
+}
 
 /* Up to n bytes of output are about to come: users who would be further behind than `backlog` skip or go. */
 void console_make_room(struct console *console, size_t n);

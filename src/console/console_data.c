@@ -98,14 +98,14 @@ void console_user_left(struct console *console, struct user_conn *user)
 
 void console_input(struct console *console, const uint8_t *data, size_t len)
 {
-    if (console->vm)
+    if (console_has_vm(console))
         telnet_escape(&console->input, data, len);
 }
 
 void console_input_break(struct console *console)
 {
     static const uint8_t mark[] = {TN_IAC, TN_BREAK};
-    if (console->vm)
+    if (console_has_vm(console))
         bytes_put(&console->input, mark, sizeof mark);
 }
 
@@ -122,9 +122,8 @@ static void set_users_paused(struct console *console, bool paused)
 
 void console_flush_input(struct console *console)
 {
-    if (!console->vm)
-        return;
-    vm_conn_flush(console->vm);
+    if (console->vm)
+        vm_conn_flush(console->vm);
     if (!console->users_paused && console->input.len >= INPUT_HIGH)
         set_users_paused(console, true);
 }

@@ -20,6 +20,7 @@ void console_owner_init(struct console_owner *owner, unsigned worker, struct loo
     owner->failures = (struct log_rate){.burst = 10, .window_ms = 1000};
     owner->takeovers = (struct log_rate){.burst = 5, .window_ms = 10000};
     owner->renames = (struct log_rate){.burst = 10, .window_ms = 1000};
+    owner->migrations = (struct log_rate){.burst = 1000, .window_ms = 1000};
     owner->users = (struct log_rate){.burst = 200, .window_ms = 1000};
 }
 
@@ -79,6 +80,8 @@ void console_owner_close(struct console_owner *owner)
     DL_FOREACH_SAFE(owner->consoles, console, next)
     {
         struct vm_conn *vm = console->vm;
+        if (vm)
+            vm_conn_read_last(vm);
         console_notice(console, "shutting down");
         console_end(console);
         if (vm) {

@@ -29,7 +29,7 @@ static void answer_ayt(struct user_conn *user)
         return;
     int len = snprintf(line, sizeof line, "\r\n[vspc: %s, VM %s, %u users]\r\n",
                        printable(console->name, console->name_len).s,
-                       console->vm ? "connected" : "disconnected", console->user_count);
+                       console_has_vm(console) ? "connected" : "disconnected", console->user_count);
     user_output_reply(user, line, (size_t)len);
 }
 
@@ -81,7 +81,7 @@ static int parse_telnet(struct user_conn *user, const uint8_t *data, size_t len)
 
 static void tell_if_vm_is_away(struct user_conn *user)
 {
-    if (!user->console->vm)
+    if (!console_has_vm(user->console))
         user_output_notice(user, "VM disconnected");
 }
 

@@ -2,10 +2,11 @@
  *
  * Belongs to the worker it was dealt to until it is identified, then to its console's worker for good.
  *
- *      vm_conn_new --> HANDSHAKE --(identified, console here)--> ATTACHED --> CLOSED
- *                       |     \--(console elsewhere)--> MOVING --(arrived)--> ATTACHED or CLOSED
- *                       |--(WONT-PROXY)--> REFUSED --(1 s)--> CLOSED
- *                       \--(timeout, error, hang-up)--> CLOSED
+ *      vm_conn_new --> HANDSHAKE --(identified, console here)--> ATTACHED
+ *                       |   |  \--(a migration's cookie, console here)--> DESTINATION --(COMPLETE)-->
+ * ATTACHED |   \--(console elsewhere)--> MOVING --(arrived)--> ATTACHED or DESTINATION
+ *                       \--(WONT-PROXY, unknown cookie)--> REFUSED --(1 s)--> CLOSED
+ *      any --(timeout, error, hang-up, replaced, its console or migration ends)--> CLOSED
  */
 #ifndef VSPC_VM_CONN_H
 #define VSPC_VM_CONN_H
@@ -14,11 +15,19 @@
 #include "vspc/telnet.h"
 #include "vspc/vmext.h"
 
-enum vm_state { VM_HANDSHAKE, VM_MOVING, VM_ATTACHED, VM_REFUSED, VM_CLOSED };
+enum vm_state { VM_HANDSHAKE, VM_MOVING, VM_DESTINATION, VM_ATTACHED, VM_REFUSED, VM_CLOSED };
+
+/* What became of a connection that was given input. */
+enum vm_outcome {
+    VM_GOES_ON,
+    VM_ENDED,  /* hang-up, error, or protocol error: conn->error tells */
+    VM_GONE,   /* to another worker, or closed: not ours to touch any more */
+    VM_NOTHING /* there was no input */
+};
 
 struct vm_conn {
     struct console_owner *owner;
-    struct console *console;     /* in ATTACHED */
+    struct console *console;     /* in ATTACHED and DESTINATION */
     struct vm_conn *prev, *next; /* in owner->handshaking, in HANDSHAKE and REFUSED */
     struct loop_io io;
     struct loop_timer timer; /* the next of: settled, deadline, end of REFUSED */
@@ -30,7 +39,8 @@ struct vm_conn {
     struct vmext ext;
     struct directory_entry *entry; /* in MOVING: pinned */
     struct bytes out;              /* replies on their way to the VM */
-    struct bytes early;            /* serial data from before identification */
+    size_t out_open;               /* in a migration that keeps input: how much of out may still go */
+    struct bytes early;            /* serial data from before it was ATTACHED */
     struct bytes unread;           /* in MOVING: read, but not parsed */
     uint32_t early_dropped;
     enum vm_state state;
@@ -54,8 +64,33 @@ void vm_conn_flush(struct vm_conn *conn);
 /* Applies the owner's new configuration. */
 void vm_conn_reload(struct vm_conn *conn);
 
+/* Registers its socket with its owner's loop. Result: 0 or a negative errno. */
+int vm_conn_watch(struct vm_conn *conn);
+/* One read, and all that follows from it. */
+enum vm_outcome vm_conn_read(struct vm_conn *conn, uint8_t *buffer);
+/* Parses and acts on bytes from the VM, one message at a time. */
+enum vm_outcome vm_conn_take(struct vm_conn *conn, const uint8_t *data, size_t len);
+/* It is ATTACHED now: its early data is output, and there will be room for len bytes more. */
+void vm_conn_deliver_early(struct vm_conn *conn, size_t len);
+/* Before the close of a VM that may be in the middle of a word: one read, and the answers to it. */
+void vm_conn_read_last(struct vm_conn *conn);
+/* What is left to do after a connection was given input or time. */
+void vm_conn_finish(struct vm_conn *conn, enum vm_outcome outcome);
+
 /* Reads what the kernel has (at most 32 MiB) and delivers it to the console. Result: whether the connection
  * is still open. The caller closes it. */
 bool vm_conn_drain(struct vm_conn *conn);
+
+/* vm_handshake.c: arms the timer of a connection in HANDSHAKE, for whatever comes first. */
+void vm_handshake_arm(struct vm_conn *conn);
+/* vm_handshake.c: after each message of a connection in HANDSHAKE: is it known who it is? rest: what was read
+ * behind the message, which is taken when it is. */
+enum vm_outcome vm_handshake_after_message(struct vm_conn *conn, const uint8_t *rest, size_t len);
+/* vm_handshake.c: does what conn->ext.request says about a migration. rest: what was read behind it, for
+ * where it may go; it is not taken here. */
+enum vm_outcome vm_handshake_take_request(struct vm_conn *conn, const uint8_t *rest, size_t len);
+/* vm_handshake.c: it asked for what it may not have (conn->refusal): it has its answer, gets a second to read
+ * it, and is closed. */
+void vm_handshake_refuse(struct vm_conn *conn);
 
 #endif

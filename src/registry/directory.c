@@ -16,8 +16,17 @@ struct directory_key {
     struct directory_key *prev, *next; /* in one of the two lists of lingering consoles */
     struct directory_key **list;       /* that list, or NULL */
     uint64_t since_ms;
+    struct directory_cookie *cookie; /* of a pending migration, or NULL */
     char identity[];
 };
+
+struct directory_cookie {
+    struct directory_cookie *prev, *next; /* in its bucket */
+    struct directory_key *key;
+    struct vmext_cookie value;
+};
+
+enum { COOKIE_BUCKETS = 256 };
 
 struct directory {
     pthread_mutex_t lock; /* guards all below and all of every directory_key but its entry */
@@ -25,6 +34,7 @@ struct directory {
     size_t pins;
     struct directory_key *lingering_alone; /* both lists in the order of since_ms */
     struct directory_key *lingering_watched;
+    struct directory_cookie *cookies[COOKIE_BUCKETS];
 };
 
 struct directory *directory_new(void)
@@ -52,23 +62,76 @@ static struct directory_key *add_key(struct directory *dir, const char *identity
     return key;
 }
 
+/* Says whose the entry is, and pins it when it is not mine. Call with the lock held. */
+static enum directory_claim claim_key(struct directory *dir, struct directory_key *key, const void *me)
+{
+    if (key->entry.owner == me)
+        return DIRECTORY_MINE;
+    key->pins++;
+    dir->pins++;
+    return DIRECTORY_THEIRS;
+}
+
 enum directory_claim directory_claim(struct directory *dir, const char *identity, size_t len, void *me,
                                      struct directory_entry **entry)
 {
     struct directory_key *key;
-    enum directory_claim claim = DIRECTORY_MINE;
     pthread_mutex_lock(&dir->lock);
     HASH_FIND(hh, dir->keys, identity, len, key);
-    if (!key) {
+    if (!key)
         key = add_key(dir, identity, len, me);
-    } else if (key->entry.owner != me) {
-        key->pins++;
-        dir->pins++;
-        claim = DIRECTORY_THEIRS;
-    }
+    enum directory_claim claim = claim_key(dir, key, me);
     pthread_mutex_unlock(&dir->lock);
     *entry = &key->entry;
     return claim;
+}
+
+/* By the sequence alone, which is no secret. */
+static struct directory_cookie **cookie_bucket(struct directory *dir, const struct vmext_cookie *cookie)
+{
+    unsigned hash = 0;
+    for (size_t i = 0; i < cookie->sequence_len; i++)
+        hash = hash * 31 + cookie->sequence[i];
+    return &dir->cookies[(hash ^ hash >> 8) % COOKIE_BUCKETS];
+}
+
+struct directory_entry *directory_find_cookie(struct directory *dir, const struct vmext_cookie *cookie,
+                                              void *me, enum directory_claim *claim)
+{
+    struct directory_key *key = NULL;
+    struct directory_cookie *at;
+    pthread_mutex_lock(&dir->lock);
+    DL_FOREACH(*cookie_bucket(dir, cookie), at)
+    {
+        /* Looks at all, also behind the one that it is. */
+        if (vmext_cookie_equal(&at->value, cookie))
+            key = at->key;
+    }
+    if (key)
+        *claim = claim_key(dir, key, me);
+    pthread_mutex_unlock(&dir->lock);
+    return key ? &key->entry : NULL;
+}
+
+void directory_set_cookie(struct directory *dir, struct directory_entry *entry,
+                          const struct vmext_cookie *cookie)
+{
+    struct directory_key *key = entry->key;
+    struct directory_cookie *fresh = NULL;
+    if (cookie) {
+        fresh = xmalloc(sizeof *fresh);
+        fresh->key = key;
+        fresh->value = *cookie;
+    }
+    pthread_mutex_lock(&dir->lock);
+    struct directory_cookie *old = key->cookie;
+    if (old)
+        DL_DELETE(*cookie_bucket(dir, &old->value), old);
+    if (fresh)
+        DL_APPEND(*cookie_bucket(dir, &fresh->value), fresh);
+    key->cookie = fresh;
+    pthread_mutex_unlock(&dir->lock);
+    free(old);
 }
 
 void directory_unpin(struct directory *dir, struct directory_entry *entry)

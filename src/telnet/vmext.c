@@ -6,13 +6,19 @@
 
 #include "vspc/telnet.h"
 
-/* What this proxy implements, and so what KNOWN-SUBOPTIONS-2 lists. Without 40 to 48 a vCenter refuses a
- * migration early and cleanly. */
+/* What this proxy implements, and so what KNOWN-SUBOPTIONS-2 lists. */
 static const uint8_t known[] = {
     VMEXT_KNOWN_SUBOPTIONS_1,
     VMEXT_KNOWN_SUBOPTIONS_2,
     VMEXT_UNKNOWN_SUBOPTION_RCVD_1,
     VMEXT_UNKNOWN_SUBOPTION_RCVD_2,
+    VMEXT_VMOTION_BEGIN,
+    VMEXT_VMOTION_GOAHEAD,
+    VMEXT_VMOTION_NOTNOW,
+    VMEXT_VMOTION_PEER,
+    VMEXT_VMOTION_PEER_OK,
+    VMEXT_VMOTION_COMPLETE,
+    VMEXT_VMOTION_ABORT,
     VMEXT_DO_PROXY,
     VMEXT_WILL_PROXY,
     VMEXT_WONT_PROXY,
@@ -31,6 +37,23 @@ static void put_message(struct bytes *out, uint8_t code, const uint8_t *payload,
     telnet_escape(out, &code, 1);
     telnet_escape(out, payload, len);
     bytes_put(out, tail, sizeof tail);
+}
+
+void vmext_put_unknown(struct bytes *out, uint8_t code)
+{
+    put_message(out, VMEXT_UNKNOWN_SUBOPTION_RCVD_2, &code, 1);
+}
+
+void vmext_put_vmotion(struct bytes *out, enum vmext_code code, const struct vmext_cookie *cookie)
+{
+    uint8_t payload[VMEXT_SEQUENCE_MAX + VMEXT_SECRET_SIZE];
+    size_t len = cookie->sequence_len;
+    memcpy(payload, cookie->sequence, len);
+    if (code == VMEXT_VMOTION_GOAHEAD) {
+        memcpy(payload + len, cookie->secret, VMEXT_SECRET_SIZE);
+        len += VMEXT_SECRET_SIZE;
+    }
+    put_message(out, (uint8_t)code, payload, len);
 }
 
 void vmext_agreed(struct vmext *v, struct bytes *out)
@@ -76,13 +99,13 @@ static enum vmext_event take_uuid(struct vmext *v, const uint8_t *text, size_t l
         v->uuid_closed = true;
         return VMEXT_NEWS;
     }
-    if (v->has_uuid) {
-        if (memcmp(v->uuid, uuid, UUID_SIZE) == 0)
-            return VMEXT_NOTHING;
+    if (v->has_uuid && memcmp(v->uuid, uuid, UUID_SIZE) == 0)
+        return VMEXT_NOTHING;
+    if (v->has_uuid && !v->peer) {
         *why = "a second, different UUID";
         return VMEXT_ERROR;
     }
-    if (v->identified) {
+    if (v->has_uuid || v->identified) {
         bool told = v->late_uuid;
         v->late_uuid = true;
         return told ? VMEXT_NOTHING : VMEXT_LATE_UUID;
@@ -183,6 +206,28 @@ static enum vmext_event take_do_proxy(struct vmext *v, const char *service_uri, 
     return VMEXT_NEWS;
 }
 
+/* What a host says about a migration. A PEER too short or too long for any cookie is like one of an unknown
+ * cookie. */
+static enum vmext_event take_vmotion(struct vmext *v, uint8_t code, const uint8_t *payload, size_t len,
+                                     const char **why)
+{
+    struct vmext_cookie cookie = {0};
+    size_t secret = code == VMEXT_VMOTION_PEER ? VMEXT_SECRET_SIZE : 0;
+    bool good = len > secret && len - secret <= VMEXT_SEQUENCE_MAX;
+    if (good) {
+        cookie.sequence_len = (uint8_t)(len - secret);
+        memcpy(cookie.sequence, payload, len - secret);
+        memcpy(cookie.secret, payload + len - secret, secret);
+    } else if (code == VMEXT_VMOTION_BEGIN) {
+        *why = "a VMOTION-BEGIN whose sequence is not 1 to 64 bytes long";
+        return VMEXT_ERROR;
+    }
+    if (!v->request)
+        v->request = xmalloc(sizeof *v->request);
+    *v->request = (struct vmext_request){code, cookie};
+    return VMEXT_REQUEST;
+}
+
 enum vmext_event vmext_receive(struct vmext *v, const char *service_uri, const uint8_t *message, size_t len,
                                struct bytes *out, const char **why)
 {
@@ -201,6 +246,11 @@ enum vmext_event vmext_receive(struct vmext *v, const char *service_uri, const u
         return VMEXT_NEWS;
     case VMEXT_DO_PROXY:
         return take_do_proxy(v, service_uri, payload, len, out, why);
+    case VMEXT_VMOTION_BEGIN:
+    case VMEXT_VMOTION_PEER:
+    case VMEXT_VMOTION_COMPLETE:
+    case VMEXT_VMOTION_ABORT:
+        return take_vmotion(v, code, payload, len, why);
     case VMEXT_VC_UUID:
         return take_uuid(v, payload, len, why);
     case VMEXT_NAME:
@@ -208,7 +258,7 @@ enum vmext_event vmext_receive(struct vmext *v, const char *service_uri, const u
     default:
         /* The proxy's own messages, sent back to it, ask for no answer. */
         if (!memchr(known, code, sizeof known))
-            put_message(out, VMEXT_UNKNOWN_SUBOPTION_RCVD_2, &code, 1);
+            vmext_put_unknown(out, code);
         return VMEXT_NOTHING;
     }
 }
@@ -264,8 +314,44 @@ char *vmext_identity(const struct vmext *v, size_t *len)
     return identity;
 }
 
+void vmext_succeed(struct vmext *v, const struct vmext *source)
+{
+    v->identified = true;
+    if (source->has_uuid) {
+        v->has_uuid = true;
+        memcpy(v->uuid, source->uuid, UUID_SIZE);
+    }
+    memcpy(v->label, source->label, sizeof v->label);
+    if (!v->name || (v->name_len == 0 && !source->has_uuid)) {
+        free(v->name);
+        v->name = xmemdup0(source->name, source->name_len);
+        v->name_len = source->name_len;
+    }
+}
+
+struct vmext vmext_copy_identity(const struct vmext *v)
+{
+    struct vmext copy = {.has_uuid = v->has_uuid, .name_len = v->name_len};
+    memcpy(copy.uuid, v->uuid, UUID_SIZE);
+    memcpy(copy.label, v->label, sizeof copy.label);
+    copy.name = xmemdup0(v->name, v->name_len);
+    return copy;
+}
+
+bool vmext_cookie_equal(const struct vmext_cookie *a, const struct vmext_cookie *b)
+{
+    /* volatile, so that no compiler makes an early way out of it */
+    volatile uint8_t differ = a->sequence_len ^ b->sequence_len;
+    for (size_t i = 0; i < VMEXT_SEQUENCE_MAX; i++)
+        differ |= a->sequence[i] ^ b->sequence[i];
+    for (size_t i = 0; i < VMEXT_SECRET_SIZE; i++)
+        differ |= a->secret[i] ^ b->secret[i];
+    return !differ && a->sequence_len;
+}
+
 void vmext_clear(struct vmext *v)
 {
     free(v->name);
+    free(v->request);
     *v = (struct vmext){0};
 }

@@ -48,8 +48,9 @@ static bool was_sent(const char *bytes, size_t len)
 
 Test(vmext, questions_go_out_once_when_232_is_agreed)
 {
-    static const char expected[] = "\xff\xfa\xe8\x01\x00\x01\x02\x03\x46\x47\x49\x50\x51\x52\x53\xff\xf0"
-                                   "\xff\xfa\xe8\x51\xff\xf0\xff\xfa\xe8\x53\xff\xf0";
+    static const char expected[] =
+        "\xff\xfa\xe8\x01\x00\x01\x02\x03\x28\x29\x2b\x2c\x2d\x2e\x30\x46\x47\x49\x50\x51\x52\x53\xff\xf0"
+        "\xff\xfa\xe8\x51\xff\xf0\xff\xfa\xe8\x53\xff\xf0";
     struct vmext fresh = {0};
     vmext_agreed(&fresh, &out);
     vmext_agreed(&fresh, &out);
@@ -292,11 +293,88 @@ Test(vmext, unknown_code_is_answered_unless_it_is_such_an_answer)
     cr_assert(was_sent("\xff\xfa\xe8\x03\x54\xff\xf0", 7));
     say_to("", 255, NULL, 0);
     cr_assert(was_sent("\xff\xfa\xe8\x03\xff\xff\xff\xf0", 8));
-    say_to("", 40, "1234", 4);
-    cr_assert(was_sent("\xff\xfa\xe8\x03\x28\xff\xf0", 7));
+    say_to("", 47, "1234", 4);
+    cr_assert(was_sent("\xff\xfa\xe8\x03\x2f\xff\xf0", 7));
     say_to("", VMEXT_UNKNOWN_SUBOPTION_RCVD_1, "\x01", 1);
     say_to("", VMEXT_UNKNOWN_SUBOPTION_RCVD_2, "\x01", 1);
     say_to("", VMEXT_WILL_PROXY, NULL, 0);
     cr_assert_eq(vmext_receive(&vm, "", (const uint8_t *)"", 0, &out, &why), VMEXT_NOTHING);
     cr_assert_eq(out.len, 0);
+}
+
+Test(vmext, migration_messages_are_handed_on_with_their_cookie)
+{
+    cr_assert_eq(say_to("", VMEXT_VMOTION_BEGIN, "\xff\0\1\2", 4), VMEXT_REQUEST);
+    cr_assert_eq(vm.request->code, VMEXT_VMOTION_BEGIN);
+    cr_assert_eq(vm.request->cookie.sequence_len, 4);
+    cr_assert_arr_eq(vm.request->cookie.sequence, "\xff\0\1\2\0", 5);
+    cr_assert_eq(say_to("", VMEXT_VMOTION_PEER, "\xff\0\1\2SECRETS!", 12), VMEXT_REQUEST);
+    cr_assert_eq(vm.request->code, VMEXT_VMOTION_PEER);
+    cr_assert_eq(vm.request->cookie.sequence_len, 4);
+    cr_assert_arr_eq(vm.request->cookie.secret, "SECRETS!", 8);
+    cr_assert_eq(say_to("", VMEXT_VMOTION_ABORT, NULL, 0), VMEXT_REQUEST);
+    cr_assert_eq(vm.request->code, VMEXT_VMOTION_ABORT);
+}
+
+Test(vmext, sequences_are_1_to_64_bytes_long)
+{
+    char long_one[VMEXT_SEQUENCE_MAX + VMEXT_SECRET_SIZE + 1];
+    memset(long_one, 's', sizeof long_one);
+    cr_assert_eq(say_to("", VMEXT_VMOTION_BEGIN, long_one, 64), VMEXT_REQUEST);
+    cr_assert_eq(say_to("", VMEXT_VMOTION_BEGIN, long_one, 65), VMEXT_ERROR);
+    cr_assert_eq(say_to("", VMEXT_VMOTION_BEGIN, NULL, 0), VMEXT_ERROR);
+    /* A PEER that cannot be right is an unknown one. */
+    cr_assert_eq(say_to("", VMEXT_VMOTION_PEER, long_one, 72), VMEXT_REQUEST);
+    cr_assert_eq(vm.request->cookie.sequence_len, 64);
+    cr_assert_eq(say_to("", VMEXT_VMOTION_PEER, long_one, 73), VMEXT_REQUEST);
+    cr_assert_eq(vm.request->cookie.sequence_len, 0);
+    cr_assert_eq(say_to("", VMEXT_VMOTION_PEER, long_one, 8), VMEXT_REQUEST);
+    cr_assert_eq(vm.request->cookie.sequence_len, 0);
+}
+
+Test(vmext, cookies_are_equal_when_every_byte_is)
+{
+    struct vmext_cookie a = {.sequence_len = 4, .sequence = "abcd", .secret = "12345678"}, b = a;
+    struct vmext_cookie none = {0};
+    cr_assert(vmext_cookie_equal(&a, &b));
+    cr_assert_not(vmext_cookie_equal(&none, &none));
+    b.secret[7] ^= 0x80;
+    cr_assert_not(vmext_cookie_equal(&a, &b));
+    b = a;
+    b.sequence[0] ^= 1;
+    cr_assert_not(vmext_cookie_equal(&a, &b));
+    b = a;
+    b.sequence_len = 5;
+    cr_assert_not(vmext_cookie_equal(&a, &b));
+}
+
+Test(vmext, answers_to_a_migration_double_255)
+{
+    struct vmext_cookie cookie = {.sequence_len = 2,
+                                  .sequence = "\xff\x01",
+                                  .secret = "\xff"
+                                            "1234567"};
+    vmext_put_vmotion(&out, VMEXT_VMOTION_GOAHEAD, &cookie);
+    cr_assert(was_sent("\xff\xfa\xe8\x29\xff\xff\x01\xff\xff"
+                       "1234567\xff\xf0",
+                       18));
+    vmext_put_vmotion(&out, VMEXT_VMOTION_NOTNOW, &cookie);
+    cr_assert(was_sent("\xff\xfa\xe8\x2b\xff\xff\x01\xff\xf0", 9));
+}
+
+Test(vmext, a_destination_that_took_over_has_the_identity_of_the_source)
+{
+    struct vmext source = {.has_uuid = true, .name = (char *)"vm1", .name_len = 3, .label = "com1"};
+    memset(source.uuid, 7, UUID_SIZE);
+    vm.peer = true;
+    cr_assert_eq(say(VMEXT_VC_UUID, uuid_text), VMEXT_NEWS);
+    vmext_succeed(&vm, &source);
+    cr_assert(vm.identified);
+    cr_assert_arr_eq(vm.uuid, source.uuid, UUID_SIZE);
+    cr_assert_str_eq(vm.label, "com1");
+    cr_assert_str_eq(vm.name, "vm1");
+    /* Whatever it tells of its UUID says nothing any more. */
+    cr_assert_eq(say(VMEXT_VC_UUID, uuid_text), VMEXT_LATE_UUID);
+    cr_assert_eq(say(VMEXT_VC_UUID, uuid_text), VMEXT_NOTHING);
+    cr_assert_eq(say(VMEXT_NAME, "vm2"), VMEXT_RENAMED);
 }

@@ -1,0 +1,241 @@
+#include "migration.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+static void log_migration(struct console *console, const char *what, const struct vm_conn *peer)
+{
+    char text[SOCK_TEXT] = "";
+    unsigned suppressed;
+    struct console_owner *owner = console->owner;
+    if (!log_rate_allows(&owner->migrations, loop_now(owner->loop), &suppressed))
+        return;
+    if (peer)
+        sock_addr_format(&peer->peer, text);
+    log_info("%s vm=%s port=%u peer=%s not_logged_before=%u", what, quote(console->name, console->name_len).s,
+             console->port, text, suppressed);
+}
+
+/* The VM is where it was announced, or was all the time: what its host says of itself is for the log only. */
+static void log_migrated(struct console *console, const struct vm_conn *source)
+{
+    char from[SOCK_TEXT] = "gone", to[SOCK_TEXT], uuid[UUID_TEXT] = "";
+    unsigned suppressed;
+    struct console_owner *owner = console->owner;
+    const struct vm_conn *vm = console->vm;
+    if (!log_rate_allows(&owner->migrations, loop_now(owner->loop), &suppressed))
+        return;
+    if (source)
+        sock_addr_format(&source->peer, from);
+    sock_addr_format(&vm->peer, to);
+    if (vm->ext.has_uuid)
+        uuid_format(vm->ext.uuid, uuid);
+    log_info("VM migrated vm=%s port=%u from=%s to=%s uuid_there=%s name_there=%s not_logged_before=%u",
+             quote(console->name, console->name_len).s, console->port, from, to, uuid,
+             quote(vm->ext.name, vm->ext.name_len).s, suppressed);
+}
+
+static void close_destination(struct migration *m)
+{
+    struct vm_conn *destination = m->destination;
+    m->destination = NULL;
+    if (!destination)
+        return;
+    destination->console = NULL;
+    vm_conn_close(destination);
+}
+
+/* The migration is over: its cookie leads nowhere any more. */
+static void forget(struct migration *m)
+{
+    struct console *console = m->console;
+    directory_set_cookie(console->owner->shared->directory, console->entry, NULL);
+    loop_timer_disarm(console->owner->loop, &m->timer);
+    vmext_clear(&m->source);
+    console->migration = NULL;
+    free(m);
+}
+
+static enum vmotion_state state_of(const struct console *console)
+{
+    return console->migration ? console->migration->vmotion.state : VMOTION_NONE;
+}
+
+bool migration_keeps_input(const struct console *console)
+{
+    return console->migration && vmotion_keeps_input(&console->migration->vmotion);
+}
+
+static void on_time(struct loop_timer *timer);
+
+static void arm(struct migration *m)
+{
+    struct console_owner *owner = m->console->owner;
+    uint64_t now = loop_now(owner->loop);
+    uint64_t due = vmotion_due(&m->vmotion, owner->config->vm.vmotion_timeout);
+    loop_timer_arm(owner->loop, &m->timer, due > now ? due - now : 0, on_time);
+}
+
+/* Neither completed nor aborted in time. */
+static void on_time(struct loop_timer *timer)
+{
+    struct migration *m = container_of(timer, struct migration, timer);
+    struct console *console = m->console;
+    unsigned actions = vmotion_happened(&m->vmotion, VMOTION_TIME, loop_now(console->owner->loop));
+    if (!(actions & VMOTION_END))
+        return;
+    log_migration(console, "VM migration abandoned, it was neither completed nor aborted in time",
+                  console->vm);
+    close_destination(m);
+    forget(m);
+    if (actions & VMOTION_DISCONNECT)
+        console_disconnected(console);
+    else
+        vm_conn_flush(console->vm);
+}
+
+/* The cookie of a new migration. */
+static struct vmext_cookie make_cookie(const struct vmext_cookie *sequence)
+{
+    struct vmext_cookie cookie = *sequence;
+    /* 8 bytes come whole and at once, once the machine has booted. */
+    if (getrandom(cookie.secret, sizeof cookie.secret, 0) != (ssize_t)sizeof cookie.secret) {
+        log_error("No random numbers: %s", strerror(errno));
+        abort();
+    }
+    return cookie;
+}
+
+void migration_begin(struct console *console, const struct vmext_cookie *sequence)
+{
+    struct vm_conn *vm = console->vm;
+    struct migration *m = console->migration;
+    if (!m) {
+        m = console->migration = xcalloc(1, sizeof *m);
+        m->console = console;
+    }
+    unsigned actions = vmotion_happened(&m->vmotion, VMOTION_BEGIN, loop_now(console->owner->loop));
+    if (actions & VMOTION_IGNORED)
+        log_migration(console, "VMOTION-BEGIN ignored, the VM has just migrated", vm);
+    if (actions & VMOTION_END)
+        close_destination(m);
+    if (!(actions & VMOTION_GOAHEAD))
+        return;
+    m->vmotion.cookie = make_cookie(sequence);
+    directory_set_cookie(console->owner->shared->directory, console->entry, &m->vmotion.cookie);
+    vmext_put_vmotion(&vm->out, VMEXT_VMOTION_GOAHEAD, &m->vmotion.cookie);
+    vm->out_open = vm->out.len;
+    vm_conn_flush(vm);
+    arm(m);
+    log_migration(console, "VM migration begins", vm);
+}
+
+bool migration_accept(struct console *console, struct vm_conn *conn, const struct vmext_cookie *cookie)
+{
+    struct migration *m = console->migration;
+    if (!m || !vmext_cookie_equal(&m->vmotion.cookie, cookie))
+        return false;
+    if (m->destination != conn) {
+        close_destination(m);
+        m->destination = conn;
+    }
+    return true;
+}
+
+/* The destination takes the source's place. */
+static void switch_over(struct migration *m)
+{
+    struct console *console = m->console;
+    struct vm_conn *source = console->vm, *vm = m->destination;
+    m->destination = NULL;
+    console->vm = vm;
+    vm->state = VM_ATTACHED;
+    if (vm->number > console->number)
+        console->number = vm->number;
+    log_migrated(console, source);
+    vmext_succeed(&vm->ext, source ? &source->ext : &m->source);
+    if (source) {
+        source->console = NULL;
+        vm_conn_close(source);
+    }
+    console_keep_whole_input(console);
+    forget(m);
+    console_renamed(console);
+}
+
+bool migration_complete(struct vm_conn *destination, const struct vmext_cookie *sequence)
+{
+    struct console *console = destination->console;
+    struct migration *m = console->migration;
+    uint64_t now = loop_now(console->owner->loop);
+    if (sequence->sequence_len != m->vmotion.cookie.sequence_len ||
+        memcmp(sequence->sequence, m->vmotion.cookie.sequence, sequence->sequence_len) != 0)
+        return false;
+    vmotion_happened(&m->vmotion, VMOTION_COMPLETE, now);
+    if (console->vm)
+        vm_conn_drain(console->vm);
+    vmotion_happened(&m->vmotion, VMOTION_DRAINED, now);
+    switch_over(m);
+    return true;
+}
+
+void migration_abort(struct console *console)
+{
+    struct migration *m = console->migration;
+    unsigned actions = VMOTION_IGNORED;
+    if (m)
+        actions = vmotion_happened(&m->vmotion, VMOTION_ABORT, loop_now(console->owner->loop));
+    if (actions & VMOTION_IGNORED) {
+        log_migration(console, "VMOTION-ABORT ignored, no migration is pending", console->vm);
+        return;
+    }
+    log_migration(console, "VM migration aborted by its host", console->vm);
+    close_destination(m);
+    forget(m);
+}
+
+void migration_source_spoke(struct console *console)
+{
+    struct migration *m = console->migration;
+    bool was_frozen = state_of(console) == VMOTION_FROZEN;
+    vmotion_happened(&m->vmotion, VMOTION_SOURCE_SPOKE, loop_now(console->owner->loop));
+    if (was_frozen)
+        log_migration(console, "VM runs on at its old host, which did not say so", console->vm);
+}
+
+bool migration_source_lost(struct console *console)
+{
+    struct migration *m = console->migration;
+    if (!m)
+        return false;
+    vmotion_happened(&m->vmotion, VMOTION_SOURCE_LOST, loop_now(console->owner->loop));
+    m->source = vmext_copy_identity(&console->vm->ext);
+    console_keep_whole_input(console);
+    arm(m);
+    return true;
+}
+
+void migration_destination_lost(struct vm_conn *destination)
+{
+    struct migration *m = destination->console->migration;
+    m->destination = NULL;
+    destination->console = NULL;
+}
+
+void migration_end(struct console *console)
+{
+    struct migration *m = console->migration;
+    if (!m)
+        return;
+    vmotion_happened(&m->vmotion, VMOTION_TAKEN_OVER, loop_now(console->owner->loop));
+    close_destination(m);
+    forget(m);
+}
+
+void migration_reload(struct console *console)
+{
+    if (console->migration)
+        arm(console->migration);
+}
