@@ -4,6 +4,8 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 
+#include "migration.h"
+
 static void on_io(struct loop_io *io, uint32_t events);
 
 void user_conn_close(struct user_conn *user)
@@ -113,7 +115,12 @@ static void on_decide(struct loop_timer *timer)
 
 static void on_hangup_over(struct loop_timer *timer)
 {
-    user_conn_close_for(container_of(timer, struct user_conn, timer), "it hung up");
+    struct user_conn *user = container_of(timer, struct user_conn, timer);
+    /* Between two hosts the VM is not to be blamed: what was typed waits as long as the migration does. */
+    if (user->console->users_paused && migration_keeps_input(user->console))
+        loop_timer_arm(user->console->owner->loop, timer, USER_HANGUP_MS, on_hangup_over);
+    else
+        user_conn_close_for(user, "it hung up");
 }
 
 /* The user will be closed in a while. */

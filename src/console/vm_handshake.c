@@ -178,10 +178,12 @@ enum vm_outcome vm_handshake_take_request(struct vm_conn *conn, const uint8_t *r
     conn->ext.request = NULL;
     switch (request.code) {
     case VMEXT_VMOTION_BEGIN:
-        if (is_current && !conn->owner->closing)
+        if (is_current && !conn->owner->closing) {
             migration_begin(conn->console, &request.cookie);
-        else
-            vmext_put_vmotion(&conn->out, VMEXT_VMOTION_NOTNOW, &request.cookie);
+            break;
+        }
+        vmext_put_vmotion(&conn->out, VMEXT_VMOTION_NOTNOW, &request.cookie);
+        conn->out_open = conn->out.len;
         break;
     case VMEXT_VMOTION_PEER:
         return take_peer(conn, &request, rest, len);
