@@ -3,21 +3,18 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <unistd.h>
+#include <time.h>
 #include <utlist.h>
 
 #include "migration.h"
 #include "user_conn.h"
 
 enum {
-    USER_BACKLOG = 128,   /* of the user port's listen queue */
     TAKEOVERS_MAX = 3,    /* in TAKEOVERS_MS, from connections that were still open */
     TAKEOVERS_MS = 10000, /* also how long newcomers are refused then */
     OPEN_RETRY_MS = 20,   /* between looks for a port that another console gives up */
     OPEN_TRIES = 50,
-    OPEN_ASK_EVERY = 10,     /* tries between asking one more console to give way */
-    LISTENER_REST_MS = 1000, /* after EMFILE */
+    OPEN_ASK_EVERY = 10, /* tries between asking one more console to give way */
 };
 
 struct console *console_new(struct console_owner *owner, struct directory_entry *entry)
@@ -85,8 +82,10 @@ void console_renamed(struct console *console)
     if (log_rate_allows(&console->owner->renames, loop_now(console->owner->loop), &suppressed))
         log_info("VM renamed from=%s vm=%s port=%u not_logged_before=%u", before.s, console_name(console).s,
                  console->port, suppressed);
-    if (console->state == CONSOLE_CONNECTED)
+    if (console->state == CONSOLE_CONNECTED) {
+        console_port_connected(console);
         publish(console);
+    }
 }
 
 static void log_connected(const struct console *console)
@@ -111,105 +110,11 @@ static void set_connected(struct console *console)
         loop_timer_disarm(console->owner->loop, &console->timer);
         directory_linger_end(console->owner->shared->directory, console->entry);
     }
+    console_port_connected(console);
     publish(console);
     log_connected(console);
     if (lingered)
         console_notice(console, "VM connected");
-}
-
-static void on_listener_rested(struct loop_timer *timer)
-{
-    struct console *console = container_of(timer, struct console, rest);
-    loop_io_set(console->owner->loop, &console->listener, EPOLLIN);
-}
-
-/* No descriptor is left for a user: one console that lingers is asked to give way. */
-static void ask_to_give_way(struct console_owner *owner)
-{
-    struct directory_entry *entry = directory_pick_lingering(owner->shared->directory);
-    if (entry)
-        console_owner_give_way(entry);
-}
-
-/* A line in the log about a user or VM that cannot be served, at most once a second. */
-static void log_refusal(struct console_owner *owner, struct log_second *second, const char *what,
-                        const struct sock_addr *peer)
-{
-    char text[SOCK_TEXT];
-    unsigned suppressed;
-    if (!log_second_allows(second, loop_now(owner->loop), &suppressed))
-        return;
-    sock_addr_format(peer, text);
-    log_warning("%s peer=%s not_logged_before=%u", what, text, suppressed);
-}
-
-static void on_user_arrives(struct loop_io *io, uint32_t events)
-{
-    (void)events;
-    struct console *console = container_of(io, struct console, listener);
-    struct console_owner *owner = console->owner;
-    struct sock_addr peer = {.len = sizeof peer.in6};
-    int fd = accept4(io->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) {
-        /* Without a descriptor the queue stays as it is, and would wake us at once again. */
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            loop_io_set(owner->loop, io, 0);
-            loop_timer_arm(owner->loop, &console->rest, LISTENER_REST_MS, on_listener_rested);
-        }
-        return;
-    }
-    if (!network_list_holds(&owner->config->user.allow, &peer)) {
-        log_refusal(owner, &owner->shared->user_refusals, "User refused, not in [user] allow", &peer);
-        close(fd);
-    } else if (!admission_take(&owner->shared->admission, ADMISSION_USER)) {
-        log_refusal(owner, &owner->shared->user_refusals,
-                    "User refused, no file descriptor is left: raise the limit (LimitNOFILE)", &peer);
-        ask_to_give_way(owner);
-        close(fd);
-    } else {
-        user_conn_new(console, fd, &peer);
-    }
-}
-
-/* Listens on that port. Result: 0 or a negative errno. */
-static int listen_on(struct console *console, uint16_t port)
-{
-    const struct config *config = console->owner->config;
-    struct sock_addr addr = config->user.listen;
-    sock_addr_set_port(&addr, port);
-    int fd = sock_listen(&addr, sock_addr_is_any6(&addr), USER_BACKLOG);
-    if (fd < 0)
-        return fd;
-    int err = loop_io_add(console->owner->loop, &console->listener, fd, EPOLLIN, on_user_arrives);
-    if (err)
-        close(fd);
-    return err;
-}
-
-/* Listens on a free port; ports that something else holds are passed over. Result: 0 or a negative errno,
- * -EAGAIN when no port is free. */
-static int open_port(struct console *console)
-{
-    struct port_pool *ports = console->owner->shared->ports;
-    uint64_t now = loop_now(console->owner->loop);
-    unsigned held = 0;
-    int port, err;
-    for (;;) {
-        port = port_pool_take(ports, now);
-        err = port < 0 ? port : listen_on(console, (uint16_t)port);
-        if (err != -EADDRINUSE)
-            break;
-        port_pool_put_held(ports, (uint16_t)port, now);
-        if (held++ == 0)
-            log_info("User port is held by something else, skipped for a minute port=%d", port);
-    }
-    if (held > 1)
-        log_info("User ports are held by something else, skipped for a minute ports=%u", held);
-    if (err == 0)
-        console->port = (uint16_t)port;
-    else if (port > 0)
-        port_pool_put(ports, (uint16_t)port);
-    return err;
 }
 
 /* There is no port for this console: ends it and closes its VM connection. */
@@ -220,7 +125,7 @@ static void refuse_opening(struct console *console, int err)
     snprintf(text, sizeof text, "VM refused, %s vm=%s",
              err == -EAGAIN ? "no user port is free: raise [user] max_ports" : strerror(-err),
              console_name(console).s);
-    log_refusal(console->owner, &console->owner->shared->vm_refusals, text, &vm->peer);
+    console_log_refusal(console->owner, &console->owner->shared->vm_refusals, text, &vm->peer);
     console->vm = NULL;
     vm->console = NULL;
     console_end(console);
@@ -234,7 +139,7 @@ static void on_open_retry(struct loop_timer *timer);
 static bool try_open(struct console *console)
 {
     struct console_owner *owner = console->owner;
-    int err = open_port(console);
+    int err = console_port_open(console);
     if (err == 0) {
         set_connected(console);
         return true;
@@ -387,6 +292,7 @@ void console_disconnected(struct console *console)
     if (console->state == CONSOLE_CONNECTED) {
         mapping_remove(owner->shared->mapping, console->entry->identity, console->entry->identity_len,
                        console->attachment);
+        port_pool_disconnected(owner->shared->ports, console->port, time(NULL));
         log_info("VM disconnected vm=%s port=%u", console_name(console).s, console->port);
         console_notice(console, "VM disconnected");
     }
@@ -409,19 +315,17 @@ void console_end(struct console *console)
     struct directory_entry *entry = console->entry;
     struct user_conn *user, *next;
     migration_end(console);
-    if (console->state == CONSOLE_CONNECTED)
+    if (console->state == CONSOLE_CONNECTED) {
         mapping_remove(shared->mapping, entry->identity, entry->identity_len, console->attachment);
+        port_pool_disconnected(shared->ports, console->port, time(NULL));
+    }
     console->state = CONSOLE_ENDED;
     loop_timer_disarm(owner->loop, &console->timer);
-    loop_timer_disarm(owner->loop, &console->rest);
     DL_FOREACH_SAFE(console->users, user, next)
     {
         user_conn_close(user);
     }
-    if (console->port) {
-        loop_io_close(owner->loop, &console->listener);
-        port_pool_put(shared->ports, console->port);
-    }
+    console_port_close(console);
     admission_give(&shared->admission, 1);
     DL_DELETE(owner->consoles, console);
     entry->console = NULL;

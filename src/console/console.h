@@ -78,6 +78,18 @@ void console_end(struct console *console);
 /* Letter: a struct directory_entry, pinned, whose console should end if it still lingers. */
 void console_give_way(void *arg);
 
+/* console_port.c: listens on the port that is the VM's, or a free one; ports that something else holds are
+ * passed over. Result: 0, or a negative errno, -EAGAIN when no port is free. */
+int console_port_open(struct console *console);
+/* console_port.c: closes it, if it is open; the port is free again. */
+void console_port_close(struct console *console);
+/* console_port.c: tells the port pool, and through it the port book, that the VM is connected, and its name.
+ */
+void console_port_connected(const struct console *console);
+/* console_port.c: a line in the log about a user or VM that cannot be served, at most once a second. */
+void console_log_refusal(struct console_owner *owner, struct log_second *second, const char *what,
+                         const struct sock_addr *peer);
+
 /* Whether users have a VM to talk to, be it between two hosts. */
 static inline bool console_has_vm(const struct console *console)
 {

@@ -11,13 +11,16 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "server/state_dir.h"
 #include "vspc/acceptor.h"
 #include "vspc/mem.h"
+#include "vspc/port_book.h"
 
 enum {
     WORKERS_CLOSE_MS = 2000, /* for all workers to close what they own */
     WORKERS_END_MS = 500,    /* for all of them to end their turn */
-    WRITER_FLUSH_MS = 2000,  /* for this node's entries to leave Redis */
+    WRITER_FLUSH_MS = 2000,  /* for this node's entries to leave Redis, and the port book to be written */
+    BOOK_READ_MS = 2000,     /* for the disk to answer at start */
     LOG_FLUSH_MS = 300,
     WORKERS_FREE = 8, /* their descriptors are within ADMISSION_RESERVE; those of more come on top */
 };
@@ -27,6 +30,8 @@ struct server {
     struct config *config;
     const struct config_source *source;
     struct console_shared shared;
+    int state_dir_lock;     /* -1: none */
+    struct port_book *book; /* NULL: nothing is kept on disk */
     struct acceptor *acceptor;
     struct worker **workers;
     unsigned worker_count;
@@ -74,6 +79,12 @@ static void log_config_error(char *error)
             log_error("%s", line);
 }
 
+/* In seconds, rounded up, so that 0 alone means none. */
+static uint64_t retention_of(const struct config *config)
+{
+    return (config->user.port_retention + 999) / 1000;
+}
+
 static void reload(struct server *server)
 {
     char *error = NULL;
@@ -92,6 +103,9 @@ static void reload(struct server *server)
     for (unsigned i = 0; i < server->worker_count; i++)
         worker_reload(server->workers[i], next);
     redis_writer_reload(server->shared.mapping, next);
+    port_pool_set_retention(server->shared.ports, retention_of(next));
+    if (server->book)
+        port_book_touch(server->book);
     config_unref(server->config);
     server->config = next;
     log_info("Configuration reloaded");
@@ -154,6 +168,8 @@ void server_block_signals(void)
     sigset_t set = watched_signals();
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    /* A limit on the size of files is an error to whoever writes one, not the end. */
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 /* From here on signals arrive in the loop; threads started later have them blocked. */
@@ -191,10 +207,33 @@ static void log_ready(const struct server *server, int limit)
              by_descriptors < ports ? "descriptors" : "max_ports", limit, config->server.node_id);
 }
 
-static void check_state_dir(const char *dir)
+/* Takes the state directory for this process. Result: 0, also when there is none; or a negative errno when
+ * another process has it. */
+static int lock_state_dir(struct server *server)
 {
-    if (dir[0] && access(dir, W_OK | X_OK) < 0)
-        log_warning("Nothing is kept on disk: %s state_dir=%s", strerror(errno), dir);
+    const char *dir = server->config->server.state_dir;
+    if (!dir[0])
+        return 0;
+    server->state_dir_lock = state_dir_lock(dir);
+    return server->state_dir_lock == -EWOULDBLOCK ? -EBUSY : 0;
+}
+
+/* Reads the port book into the pool, as far as the disk answers. Result: 0 or a negative errno. */
+static int start_book(struct server *server)
+{
+    const char *dir = server->config->server.state_dir;
+    int lock = server->state_dir_lock;
+    if (!dir[0] || lock == -ENOENT || lock == -ENOTDIR)
+        return 0;
+    server->book = port_book_start(dir, server->shared.ports);
+    if (!server->book)
+        return -errno;
+    if (!port_book_wait_loaded(server->book, BOOK_READ_MS))
+        log_warning(
+            "The disk does not answer, starting without the port book: VMs get other ports than before "
+            "until it has been read state_dir=%s",
+            quote(dir, strlen(dir)).s);
+    return 0;
 }
 
 /* Starts everything. Result: 0 or a negative errno; what has started stays for stop_all. */
@@ -207,17 +246,23 @@ static int start_all(struct server *server)
                    limit - (workers > WORKERS_FREE ? 2 * (int)(workers - WORKERS_FREE) : 0));
     shared->directory = directory_new();
     shared->ports = port_pool_new(server->config->user.first_port, server->config->user.max_ports);
+    port_pool_set_retention(shared->ports, retention_of(server->config));
     peer_rate_init(&shared->refusals);
     int err = watch_signals(server);
     if (!err)
         err = log_start();
+    /* First of all: where another vspcd has the directory or the address, ours must not touch what is that
+     * one's on disk or in Redis. */
+    if (!err)
+        err = lock_state_dir(server);
     if (err)
         return err;
-    check_state_dir(server->config->server.state_dir);
-    /* First of all: where another vspcd has the address, ours must not touch that one's entries in Redis. */
     server->acceptor = acceptor_new(server->config, shared);
     if (!server->acceptor)
         return -EADDRINUSE;
+    err = start_book(server);
+    if (err)
+        return err;
     shared->mapping = redis_writer_start(server->config);
     if (!shared->mapping)
         return -errno;
@@ -230,41 +275,66 @@ static int start_all(struct server *server)
     return 0;
 }
 
-/* The later stages: workers end, then the writers. Whatever is stuck is left behind; the process ends anyway.
- */
-static void stop_all(struct server *server)
+/* Leaves what is stuck behind: it may still use what would be freed. The next start finds Redis and the state
+ * directory as after a kill. */
+static void __attribute__((noreturn)) end_with_stuck(const char *what)
+{
+    log_error("%s is stuck, not waiting for it", what);
+    log_stop(LOG_FLUSH_MS);
+    _exit(0);
+}
+
+static void join_workers(struct server *server)
 {
     bool stuck = false;
-    if (server->acceptor)
-        acceptor_stop(server->acceptor);
     uint64_t deadline = clock_ms() + WORKERS_END_MS;
     for (unsigned i = 0; i < server->worker_count; i++) {
         uint64_t now = clock_ms();
         stuck |= worker_join(server->workers[i], now < deadline ? (unsigned)(deadline - now) : 0) != 0;
     }
-    if (stuck) {
-        /* It may still post to what would be freed below. The next start cleans Redis up. */
-        log_error("A worker is stuck, not waiting for it");
-        log_stop(LOG_FLUSH_MS);
-        _exit(0);
-    }
+    if (stuck)
+        end_with_stuck("A worker");
     for (unsigned i = 0; i < server->worker_count; i++)
         worker_free(server->workers[i]);
+}
+
+/* Both writers have the same time to write what is left. */
+static void stop_writers(struct server *server)
+{
+    uint64_t deadline = clock_ms() + WRITER_FLUSH_MS;
+    if (server->book)
+        port_book_stop_begin(server->book);
     if (server->shared.mapping)
         redis_writer_stop(server->shared.mapping, WRITER_FLUSH_MS);
+    uint64_t now = clock_ms();
+    if (server->book &&
+        port_book_stop_finish(server->book, now < deadline ? (unsigned)(deadline - now) : 0) == -ETIMEDOUT)
+        end_with_stuck("The disk");
+}
+
+/* The later stages: workers end, then the writers. Whatever is stuck is left behind; the process ends anyway.
+ */
+static void stop_all(struct server *server)
+{
+    if (server->acceptor)
+        acceptor_stop(server->acceptor);
+    join_workers(server);
+    stop_writers(server);
     log_info("Stopped");
     log_stop(LOG_FLUSH_MS);
     directory_free(server->shared.directory);
     port_pool_free(server->shared.ports);
     config_unref(server->config);
     free(server->workers);
+    if (server->state_dir_lock >= 0)
+        close(server->state_dir_lock);
     close(server->signals.fd);
     loop_free(server->loop);
 }
 
 int server_run(struct config *config, const struct config_source *source)
 {
-    struct server server = {.config = config, .source = source, .signals.fd = -1};
+    struct server server = {.config = config, .source = source, .state_dir_lock = -1, .signals.fd = -1};
     log_set_level(config->server.log_level);
     server.loop = loop_new();
     if (!server.loop) {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -135,9 +136,16 @@ int daemon_wait_exit(struct daemon *d, unsigned timeout_ms)
     int status;
     if (!d->pid)
         env_fail("vspcd is not running");
-    if (!env_wait_exit(d->pid, &status, timeout_ms))
-        env_fail("vspcd has not ended after %u ms", timeout_ms);
-    d->pid = 0;
+    uint64_t deadline = clock_ms() + timeout_ms;
+    while (!env_wait_exit(d->pid, &status, 0)) {
+        /* A thread that this process traces is to be waited for too. */
+        if (d->frozen && waitpid(d->frozen, NULL, __WALL | WNOHANG) == d->frozen)
+            d->frozen = 0;
+        if (clock_ms() >= deadline)
+            env_fail("vspcd has not ended after %u ms", timeout_ms);
+        env_nap();
+    }
+    d->pid = d->frozen = 0;
     env_check_reports();
     return status;
 }
@@ -161,6 +169,46 @@ void daemon_kill(struct daemon *d)
 {
     daemon_signal(d, SIGKILL);
     daemon_wait_exit(d, SOON);
+}
+
+/* The id of a thread, by its name; 0: there is none. */
+static pid_t find_thread(const struct daemon *d, const char *name)
+{
+    char path[320], line[32];
+    pid_t found = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", d->pid);
+    snprintf(line, sizeof line, "%s\n", name);
+    DIR *tasks = opendir(path);
+    struct dirent *entry;
+    while (tasks && !found && (entry = readdir(tasks))) {
+        snprintf(path, sizeof path, "/proc/%d/task/%s/comm", d->pid, entry->d_name);
+        char *comm = env_read_file(path, 0, 64);
+        if (strcmp(comm, line) == 0)
+            found = atoi(entry->d_name);
+        free(comm);
+    }
+    if (tasks)
+        closedir(tasks);
+    return found;
+}
+
+void daemon_freeze_thread(struct daemon *d, const char *name)
+{
+    int status;
+    pid_t tid = find_thread(d, name);
+    if (!tid)
+        env_fail("vspcd has no thread named %s", name);
+    if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0 || ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 ||
+        waitpid(tid, &status, __WALL) != tid || !WIFSTOPPED(status))
+        env_fail("thread %s cannot be stopped: %s", name, strerror(errno));
+    d->frozen = tid;
+}
+
+void daemon_thaw_thread(struct daemon *d)
+{
+    if (!d->frozen || ptrace(PTRACE_DETACH, d->frozen, NULL, NULL) < 0)
+        env_fail("no thread is stopped: %s", strerror(errno));
+    d->frozen = 0;
 }
 
 unsigned daemon_count_log(struct daemon *d, const char *text)

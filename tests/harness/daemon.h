@@ -18,6 +18,7 @@ struct daemon {
     unsigned user_ports;
     char *config; /* path of its vspc.ini, empty unless the test writes to it */
     char *state_dir;
+    pid_t frozen;    /* a thread's id, or 0 */
     char *log;       /* path of what it has written to standard error, since the first start */
     size_t log_from; /* where the log functions begin to look: the last start, or daemon_mark_log */
     char *overrides[DAEMON_OVERRIDES_MAX];
@@ -44,6 +45,11 @@ int daemon_wait_exit(struct daemon *d, unsigned timeout_ms);
 void daemon_signal(struct daemon *d, int number);
 /* kill -9, and waits until it is gone. */
 void daemon_kill(struct daemon *d);
+
+/* Stops one thread of it, by its name, as one that waits for a disk that does not answer; and lets it go on.
+ * It may end meanwhile. */
+void daemon_freeze_thread(struct daemon *d, const char *name);
+void daemon_thaw_thread(struct daemon *d);
 
 /* The log functions take a text, not a pattern. */
 void daemon_wait_log(struct daemon *d, const char *text, unsigned timeout_ms);

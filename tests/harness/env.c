@@ -132,7 +132,11 @@ static void kill_children(void)
         if (!env.children[i])
             continue;
         kill(env.children[i], SIGKILL);
-        waitpid(env.children[i], NULL, 0);
+        /* It has not ended before those of its threads have that this process traces. */
+        while (waitpid(env.children[i], NULL, WNOHANG) == 0) {
+            waitpid(-1, NULL, WNOHANG | __WALL);
+            env_nap();
+        }
         env.children[i] = 0;
     }
 }

@@ -1,11 +1,9 @@
 #include <criterion/criterion.h>
-#include <errno.h>
 #include <pthread.h>
 
 #include "vspc/admission.h"
 #include "vspc/directory.h"
 #include "vspc/peer_rate.h"
-#include "vspc/port_pool.h"
 
 static int alice, bob;
 
@@ -127,29 +125,6 @@ Test(directory, one_owner_at_a_time_and_no_pin_is_lost)
     cr_assert(directory_release(dir, entry));
     cr_assert_eq(directory_count(dir), 0);
     directory_free(dir);
-}
-
-Test(port_pool, gives_each_port_once_and_the_longest_free_first)
-{
-    struct port_pool *pool = port_pool_new(65534, 2);
-    cr_assert_eq(port_pool_take(pool, 0), 65534);
-    cr_assert_eq(port_pool_take(pool, 0), 65535);
-    cr_assert_eq(port_pool_take(pool, 0), -EAGAIN);
-    port_pool_put(pool, 65535);
-    port_pool_put(pool, 65534);
-    cr_assert_eq(port_pool_take(pool, 0), 65535);
-    cr_assert_eq(port_pool_available(pool), 1);
-    port_pool_free(pool);
-}
-
-Test(port_pool, port_held_by_others_is_tried_again_later)
-{
-    struct port_pool *pool = port_pool_new(20000, 1);
-    cr_assert_eq(port_pool_take(pool, 1000), 20000);
-    port_pool_put_held(pool, 20000, 1000);
-    cr_assert_eq(port_pool_take(pool, 1000 + PORT_POOL_HELD_MS - 1), -EAGAIN);
-    cr_assert_eq(port_pool_take(pool, 1000 + PORT_POOL_HELD_MS), 20000);
-    port_pool_free(pool);
 }
 
 Test(admission, counts_down_to_the_reserve_and_back)

@@ -1,0 +1,298 @@
+#include "vspc/port_book.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "port_file.h"
+#include "vspc/log.h"
+#include "vspc/loop.h"
+#include "vspc/mem.h"
+#include "vspc/text.h"
+
+enum {
+    GATHER_MS = 50, /* changes wait this long for others: at most 20 commits a second */
+    RETRY_MS = 5000,
+    TOUCH_MAX_S = 3600,
+    TOUCHES = 4,                /* in a retention, so that it is kept to a quarter after a kill -9 */
+    SET_ASIDE_EVERY_MS = 60000, /* a disk that damages every file is not to be filled with them */
+};
+
+struct port_book {
+    struct loop *loop;
+    pthread_t thread;
+    struct port_pool *pool;
+    sem_t loaded; /* posted once, after the first attempt to read */
+    /* From here on the thread's own. */
+    struct port_file file;
+    struct loop_timer write; /* changes are being gathered, or more are to be written */
+    struct loop_timer retry; /* armed while the disk fails */
+    struct loop_timer touch;
+    bool is_read;               /* the pool has what the file had */
+    uint64_t outage_start_ms;   /* 0: no outage */
+    uint64_t last_set_aside_ms; /* 0: never */
+    bool is_stopped;
+    int result; /* of port_book_stop_finish */
+};
+
+static struct quoted file_name(const struct port_book *book)
+{
+    return quote(book->file.path, strlen(book->file.path));
+}
+
+static void on_retry(struct loop_timer *timer);
+
+static const char *cure_of(int err)
+{
+    switch (err) {
+    case -EROFS:
+    case -EACCES:
+        return "make it and its directory writable for vspcd";
+    case -EBUSY:
+        return "end the program that has it locked";
+    default:
+        return "see to the disk and the space on it";
+    }
+}
+
+/* The disk does not do what it should: says so, once, and tries again later. What was taken from the pool and
+ * may not be on disk is written then. */
+static void begin_outage(struct port_book *book, int err)
+{
+    const char *error = book->file.error;
+    port_file_close(&book->file);
+    if (!book->outage_start_ms) {
+        book->outage_start_ms = clock_ms();
+        log_warning(
+            "Port book cannot be written, ports are kept in memory only until it can book=%s error=%s "
+            "cure=\"%s\"",
+            file_name(book).s, quote(error, strlen(error)).s, cure_of(err));
+    }
+    port_pool_change_all(book->pool);
+    loop_timer_disarm(book->loop, &book->write);
+    loop_timer_arm(book->loop, &book->retry, RETRY_MS, on_retry);
+}
+
+static void end_outage(struct port_book *book)
+{
+    if (!book->outage_start_ms)
+        return;
+    log_info("Port book is written again book=%s outage_ms=%llu", file_name(book).s,
+             (unsigned long long)(clock_ms() - book->outage_start_ms));
+    book->outage_start_ms = 0;
+}
+
+/* The file is damaged or not ours: gives it another name. Result: 0 or a negative errno. */
+static int set_aside(struct port_book *book)
+{
+    char *name, why[PORT_FILE_ERROR];
+    if (book->last_set_aside_ms && clock_ms() - book->last_set_aside_ms < SET_ASIDE_EVERY_MS)
+        return -EUCLEAN;
+    memcpy(why, book->file.error, sizeof why);
+    port_file_close(&book->file);
+    int err = port_file_set_aside(&book->file, &name);
+    if (err)
+        return err;
+    book->last_set_aside_ms = clock_ms();
+    log_warning("Port book cannot be used and was set aside, a new one is begun; VMs may get other ports "
+                "than before book=%s set_aside=%s error=%s",
+                file_name(book).s, quote(name, strlen(name)).s, quote(why, strlen(why)).s);
+    free(name);
+    return 0;
+}
+
+/* Opens the file; reads it if that has not been done. Result: 0 or a negative errno. */
+static int open_and_read(struct port_book *book)
+{
+    unsigned restored;
+    int err = port_file_open(&book->file);
+    if (err || book->is_read)
+        return err;
+    err = port_file_read(&book->file, book->pool, &restored);
+    if (err)
+        return err;
+    book->is_read = true;
+    log_info("Port book read book=%s reserved_ports=%u", file_name(book).s, restored);
+    return 0;
+}
+
+/* Makes the file ready to be written, whatever it is now. Result: 0 or a negative errno. */
+static int open_book(struct port_book *book)
+{
+    if (book->file.db && !port_file_is_there(&book->file)) {
+        log_warning("Port book was removed or replaced, writing it anew book=%s", file_name(book).s);
+        port_file_close(&book->file);
+        port_file_remove_traces(&book->file);
+        port_pool_change_all(book->pool);
+    }
+    if (book->file.db)
+        return 0;
+    int err = open_and_read(book);
+    if (err == -EUCLEAN && set_aside(book) == 0) {
+        port_pool_change_all(book->pool);
+        err = open_and_read(book);
+    }
+    return !err && book->file.read_only ? -EROFS : err;
+}
+
+static void on_write(struct loop_timer *timer);
+
+/* Writes a batch of what has changed; the next is written when this turn is over. Result: as port_file_write.
+ */
+static int write_batch(struct port_book *book)
+{
+    int more = open_book(book);
+    if (more == 0)
+        more = port_file_write(&book->file, book->pool);
+    if (more == -EUCLEAN && set_aside(book) == 0) {
+        port_pool_change_all(book->pool);
+        more = open_book(book);
+        if (more == 0)
+            more = port_file_write(&book->file, book->pool);
+    }
+    if (more < 0)
+        begin_outage(book, more);
+    else if (more)
+        loop_timer_arm(book->loop, &book->write, 0, on_write);
+    else
+        end_outage(book);
+    return more;
+}
+
+static void on_write(struct loop_timer *timer)
+{
+    write_batch(container_of(timer, struct port_book, write));
+}
+
+static void on_retry(struct loop_timer *timer)
+{
+    write_batch(container_of(timer, struct port_book, retry));
+}
+
+/* The pool has a new list of changes. */
+static void take_change(void *arg)
+{
+    struct port_book *book = arg;
+    if (!book->is_stopped && !book->write.slot && !book->retry.slot)
+        loop_timer_arm(book->loop, &book->write, GATHER_MS, on_write);
+}
+
+/* Any thread that changes the pool. */
+static void on_change(void *arg)
+{
+    struct port_book *book = arg;
+    loop_post(book->loop, take_change, book);
+}
+
+static void on_touch(struct loop_timer *timer)
+{
+    struct port_book *book = container_of(timer, struct port_book, touch);
+    struct port_terms terms = port_pool_terms(book->pool);
+    time_t now = time(NULL);
+    int err = 0;
+    port_pool_touch(book->pool, now);
+    if (book->file.db && (uint64_t)now > terms.retention)
+        err = port_file_expire(&book->file, &terms, now - (time_t)terms.retention);
+    if (err)
+        begin_outage(book, err);
+    uint64_t pause = terms.retention / TOUCHES;
+    pause = pause < TOUCH_MAX_S ? pause : TOUCH_MAX_S;
+    loop_timer_arm(book->loop, &book->touch, (pause ? pause : 1) * 1000, on_touch);
+}
+
+static void take_touch(void *arg)
+{
+    struct port_book *book = arg;
+    if (!book->is_stopped)
+        on_touch(&book->touch);
+}
+
+void port_book_touch(struct port_book *book)
+{
+    loop_post(book->loop, take_touch, book);
+}
+
+static void *run(void *arg)
+{
+    struct port_book *book = arg;
+    write_batch(book);
+    sem_post(&book->loaded);
+    port_pool_on_change(book->pool, on_change, book);
+    on_touch(&book->touch);
+    loop_run(book->loop);
+    return NULL;
+}
+
+static void book_free(struct port_book *book)
+{
+    loop_free(book->loop);
+    sem_destroy(&book->loaded);
+    free(book->file.path);
+    free(book);
+}
+
+struct port_book *port_book_start(const char *dir, struct port_pool *pool)
+{
+    struct port_book *book = xcalloc(1, sizeof *book);
+    book->pool = pool;
+    book->loop = loop_new();
+    if (!book->loop) {
+        free(book);
+        return NULL;
+    }
+    sem_init(&book->loaded, 0, 0);
+    book->file.path = xasprintf("%s/ports.db", dir);
+    int err = thread_start(&book->thread, "disk", run, book);
+    if (err) {
+        book_free(book);
+        errno = -err;
+        return NULL;
+    }
+    return book;
+}
+
+bool port_book_wait_loaded(struct port_book *book, unsigned timeout_ms)
+{
+    struct timespec deadline;
+    clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += timeout_ms / 1000;
+    deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (deadline.tv_nsec >= 1000000000) {
+        deadline.tv_sec++;
+        deadline.tv_nsec -= 1000000000;
+    }
+    int result;
+    do
+        result = sem_timedwait(&book->loaded, &deadline);
+    while (result < 0 && errno == EINTR);
+    return result == 0;
+}
+
+static void take_stop(void *arg)
+{
+    struct port_book *book = arg;
+    int more;
+    book->is_stopped = true;
+    port_pool_on_change(book->pool, NULL, NULL);
+    do
+        more = write_batch(book);
+    while (more > 0);
+    port_file_close(&book->file);
+    book->result = more < 0 ? -EIO : 0;
+    loop_stop(book->loop);
+}
+
+void port_book_stop_begin(struct port_book *book)
+{
+    loop_post(book->loop, take_stop, book);
+}
+
+int port_book_stop_finish(struct port_book *book, unsigned timeout_ms)
+{
+    if (thread_join(book->thread, timeout_ms) != 0)
+        return -ETIMEDOUT;
+    int result = book->result;
+    book_free(book);
+    return result;
+}
