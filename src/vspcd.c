@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vspc/import.h"
 #include "vspc/mem.h"
 #include "vspc/server.h"
 
@@ -13,6 +14,7 @@
 
 static const char usage[] =
     "usage: vspcd [-c FILE] [-o SECTION.KEY=VALUE]... [-t]\n"
+    "       vspcd [-c FILE] [-o SECTION.KEY=VALUE]... --import-node-vspc [PREFIX]\n"
     "       vspcd -V | -h\n"
     "\n"
     "Virtual serial port concentrator for VMware vSphere: takes the serial ports of VMs,\n"
@@ -23,24 +25,43 @@ static const char usage[] =
     "  -o, --option SECTION.KEY=VALUE\n"
     "                              overrides one key; may be given again\n"
     "  -t, --test                  check the configuration and exit 0 or 1\n"
+    "      --import-node-vspc [PREFIX]\n"
+    "                              store in state_dir the ports that node-vspc saved in\n"
+    "                              Redis under PREFIX<VM name> (default: " IMPORT_PREFIX "),\n"
+    "                              and exit; vspcd must be stopped\n"
     "  -V, --version               print the version and exit\n"
     "  -h, --help                  print this and exit\n"
     "\n"
     "Runs in the foreground and logs to standard error. SIGHUP reads the configuration\n"
     "again; SIGTERM and SIGINT shut down. Exits 0 after a shutdown, 1 when it cannot\n"
-    "start, 2 on wrong usage.\n";
+    "start, 2 on wrong usage; --import-node-vspc exits 0 when it is done, 1 when it failed.\n";
+
+enum { OPTION_IMPORT = 256 }; /* has no letter */
 
 static const struct option long_options[] = {
-    {"config", required_argument, NULL, 'c'}, {"option", required_argument, NULL, 'o'},
-    {"test", no_argument, NULL, 't'},         {"version", no_argument, NULL, 'V'},
-    {"help", no_argument, NULL, 'h'},         {0},
+    {"config", required_argument, NULL, 'c'},
+    {"option", required_argument, NULL, 'o'},
+    {"test", no_argument, NULL, 't'},
+    {"import-node-vspc", optional_argument, NULL, OPTION_IMPORT},
+    {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
 };
 
 struct arguments {
     struct config_source source;
     const char **overrides;
     bool test;
+    const char *import_prefix; /* NULL: no import */
 };
+
+/* The prefix given with --import-node-vspc: behind its =, or as the next word, or the usual one. */
+static const char *take_prefix(int argc, char **argv)
+{
+    if (optarg)
+        return optarg;
+    return optind < argc && argv[optind][0] != '-' ? argv[optind++] : IMPORT_PREFIX;
+}
 
 /* Result: -1 to go on, or the code to exit with. */
 static int parse_arguments(int argc, char **argv, struct arguments *args)
@@ -59,6 +80,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *args)
         case 't':
             args->test = true;
             break;
+        case OPTION_IMPORT:
+            args->import_prefix = take_prefix(argc, argv);
+            break;
         case 'V':
             puts("vspcd " VSPC_VERSION);
             return 0;
@@ -72,6 +96,10 @@ static int parse_arguments(int argc, char **argv, struct arguments *args)
     }
     if (optind < argc) {
         fprintf(stderr, "vspcd: unexpected argument '%s'\nTry 'vspcd --help'.\n", argv[optind]);
+        return 2;
+    }
+    if (args->test && args->import_prefix) {
+        fputs("vspcd: -t and --import-node-vspc do not go together\nTry 'vspcd --help'.\n", stderr);
         return 2;
     }
     if (!args->source.file && access(DEFAULT_FILE, F_OK) == 0)
@@ -90,28 +118,38 @@ static void open_standard_descriptors(void)
         close(fd);
 }
 
+/* Does what the arguments ask for. Result: the code to exit with. */
+static int run(const struct arguments *args)
+{
+    char *error = NULL;
+    /* An import may be interrupted. */
+    if (!args->import_prefix)
+        server_block_signals();
+    struct config *config =
+        config_load(args->source.file, args->source.overrides, args->source.override_count, &error);
+    if (!config) {
+        fprintf(stderr, "%s%s", error, error[0] && error[strlen(error) - 1] != '\n' ? "\n" : "");
+        free(error);
+        return 1;
+    }
+    if (!args->test && !args->import_prefix)
+        return server_run(config, &args->source);
+    int code = 0;
+    if (args->test)
+        puts("configuration is good");
+    else
+        code = import_node_vspc(config, args->import_prefix);
+    config_unref(config);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments args = {0};
     open_standard_descriptors();
     int code = parse_arguments(argc, argv, &args);
-    if (code < 0) {
-        char *error = NULL;
-        server_block_signals();
-        struct config *config =
-            config_load(args.source.file, args.source.overrides, args.source.override_count, &error);
-        if (!config) {
-            fprintf(stderr, "%s%s", error, error[0] && error[strlen(error) - 1] != '\n' ? "\n" : "");
-            free(error);
-            code = 1;
-        } else if (args.test) {
-            config_unref(config);
-            puts("configuration is good");
-            code = 0;
-        } else {
-            code = server_run(config, &args.source);
-        }
-    }
+    if (code < 0)
+        code = run(&args);
     free(args.overrides);
     return code;
 }

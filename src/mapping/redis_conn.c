@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "mapping/redis_bounds.h"
 #include "mapping/resolver.h"
 #include "vspc/mem.h"
 #include "vspc/sock.h"
@@ -16,21 +17,12 @@ enum {
     ADDRESSES_MAX = 16,
     RESOLVER_LOOK_MS = 20,
     RESOLVER_SLOW_MS = 3000,
-    READS_A_TURN = 8,                  /* of hiredis's 16 KiB */
-    ELEMENTS_MAX = 1024 * 1024,        /* of an array in a reply */
-    REPLY_MAX_BYTES = 8 * 1024 * 1024, /* a reply that is longer and still not complete is not one of ours */
+    READS_A_TURN = 8, /* of hiredis's 16 KiB */
 };
 
 /* RESOLVING -> CONNECTING (each address in turn) -> OPEN -> FAILED; each may go to FAILED, and any to CLOSED.
  */
 enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_OPEN, CONN_FAILED, CONN_CLOSED };
-
-#if HIREDIS_MAJOR >= 1
-typedef size_t array_size;
-#else
-typedef int array_size;
-#endif
-typedef void *create_array_fn(const redisReadTask *task, array_size elements);
 
 struct pending {
     redis_reply_fn *fn;
@@ -54,8 +46,7 @@ struct redis_conn {
     redisContext *context;   /* from OPEN on; owns the socket then */
     struct pending pending[REDIS_PIPELINE_MAX];
     unsigned pending_at, pending_len;
-    redisReplyObjectFunctions reply_functions; /* hiredis's, with a bound on arrays */
-    create_array_fn *create_array;             /* hiredis's own */
+    struct redis_bounds bounds;
     char error[256];
 };
 
@@ -143,7 +134,7 @@ static void read_replies(struct redis_conn *conn)
             return;
         /* Not the reader's length: it forgets what it has parsed of a reply that has no end. */
         conn->incomplete += conn->context->reader->len - before;
-        if (conn->incomplete > REPLY_MAX_BYTES) {
+        if (conn->incomplete > REDIS_REPLY_MAX_BYTES) {
             fail(conn, "Redis sent a reply too long to be right");
             return;
         }
@@ -231,23 +222,6 @@ void redis_conn_words(struct redis_conn *conn, redis_reply_fn *fn, uint64_t tag,
     redis_conn_command(conn, fn, tag, argc, words, lens);
 }
 
-/* hiredis believes what a reply says of its length, and would take the memory for it at once. */
-static void *create_bounded_array(const redisReadTask *task, array_size elements)
-{
-    const struct redis_conn *conn = task->privdata;
-    return elements > ELEMENTS_MAX ? NULL : conn->create_array(task, elements);
-}
-
-static void bound_replies(struct redis_conn *conn)
-{
-    redisReader *reader = conn->context->reader;
-    conn->reply_functions = *reader->fn;
-    conn->create_array = reader->fn->createArray;
-    conn->reply_functions.createArray = create_bounded_array;
-    reader->fn = &conn->reply_functions;
-    reader->privdata = conn;
-}
-
 /* The socket is connected: hiredis takes it over. */
 static void become_open(struct redis_conn *conn)
 {
@@ -261,7 +235,7 @@ static void become_open(struct redis_conn *conn)
         return;
     }
     conn->context->flags &= ~REDIS_BLOCK;
-    bound_replies(conn);
+    redis_bounds_set(&conn->bounds, conn->context->reader);
     conn->state = CONN_OPEN;
     loop_io_del(conn->loop, &conn->io);
     int err = loop_io_add(conn->loop, &conn->io, conn->io.fd, EPOLLIN, on_socket);
