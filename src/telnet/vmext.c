@@ -317,10 +317,9 @@ char *vmext_identity(const struct vmext *v, size_t *len)
 void vmext_succeed(struct vmext *v, const struct vmext *source)
 {
     v->identified = true;
-    if (source->has_uuid) {
-        v->has_uuid = true;
-        memcpy(v->uuid, source->uuid, UUID_SIZE);
-    }
+    /* Also when it has none: what the destination told of itself is not the console's. */
+    v->has_uuid = source->has_uuid;
+    memcpy(v->uuid, source->uuid, UUID_SIZE);
     memcpy(v->label, source->label, sizeof v->label);
     if (!v->name || (v->name_len == 0 && !source->has_uuid)) {
         free(v->name);
