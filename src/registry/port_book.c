@@ -68,6 +68,8 @@ static void begin_outage(struct port_book *book, int err)
             "Port book cannot be written, ports are kept in memory only until it can book=%s error=%s "
             "cure=\"%s\"",
             file_name(book).s, quote(error, strlen(error)).s, cure_of(err));
+    } else {
+        log_debug("Port book still cannot be written error=%s", quote(error, strlen(error)).s);
     }
     port_pool_change_all(book->pool);
     loop_timer_disarm(book->loop, &book->write);
@@ -185,6 +187,15 @@ static void on_change(void *arg)
     loop_post(book->loop, take_change, book);
 }
 
+/* How long until connected VMs are marked as seen again. */
+static uint64_t touch_pause_ms(uint64_t retention)
+{
+    uint64_t pause = retention / TOUCHES;
+    if (retention == 0 || pause > TOUCH_MAX_S)
+        pause = TOUCH_MAX_S;
+    return (pause ? pause : 1) * 1000;
+}
+
 static void on_touch(struct loop_timer *timer)
 {
     struct port_book *book = container_of(timer, struct port_book, touch);
@@ -196,9 +207,7 @@ static void on_touch(struct loop_timer *timer)
         err = port_file_expire(&book->file, &terms, now - (time_t)terms.retention);
     if (err)
         begin_outage(book, err);
-    uint64_t pause = terms.retention / TOUCHES;
-    pause = pause < TOUCH_MAX_S ? pause : TOUCH_MAX_S;
-    loop_timer_arm(book->loop, &book->touch, (pause ? pause : 1) * 1000, on_touch);
+    loop_timer_arm(book->loop, &book->touch, touch_pause_ms(terms.retention), on_touch);
 }
 
 static void take_touch(void *arg)

@@ -175,12 +175,13 @@ static int identify(struct port_file *file)
 {
     struct stat st;
     int fd = open(file->path, O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0640);
+    int err = fd < 0 ? -errno : 0;
     /* Closed before SQLite opens it: closing would let go of SQLite's locks. */
     if (fd >= 0)
         close(fd);
     if (stat(file->path, &st) < 0) {
-        int err = -errno;
-        snprintf(file->error, sizeof file->error, "%s", strerror(errno));
+        err = err ? err : -errno;
+        snprintf(file->error, sizeof file->error, "%s", strerror(-err));
         return err;
     }
     file->device = st.st_dev;
@@ -208,38 +209,42 @@ static char *make_uri(const char *path, const char *query)
     return (char *)uri.data;
 }
 
-/* Opens a file that cannot be opened for writing as one that nobody changes. SQLite keeps a file beside it,
- * which cannot be made on a disk that is full or read-only. What is read lacks only what a vspcd that was
- * killed had not copied back yet. file->error stays. */
-static int open_to_read(struct port_file *file)
+/* Opens the file as one that nobody changes. Otherwise SQLite keeps files beside it, which cannot be made on
+ * a disk that is full or read-only. Result: whether it can be read. */
+static bool open_to_read(struct port_file *file)
 {
-    char why[PORT_FILE_ERROR];
     bool empty = false;
     char *uri = make_uri(file->path, "?immutable=1");
-    snprintf(why, sizeof why, "%s", file->error);
     port_file_close(file);
     int err = open_as(file, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, &empty);
     free(uri);
-    if (err != -EUCLEAN)
-        snprintf(file->error, sizeof file->error, "%s", why);
-    return !err && empty ? -EROFS : err;
+    return !err && !empty;
 }
 
 int port_file_open(struct port_file *file)
 {
-    bool empty = false;
+    bool empty = true;
+    char why[PORT_FILE_ERROR];
     int err = identify(file);
     if (err)
         return err;
     err = open_as(file, file->path, SQLITE_OPEN_READWRITE, &empty);
+    bool is_readable = !err && !empty;
     if (!err && file->read_only)
         err = fail(file, SQLITE_READONLY);
     if (!err)
         err = prepare(file, empty);
-    if (err && err != -EUCLEAN && err != -EBUSY)
-        err = open_to_read(file);
-    if (err)
+    if (!err)
+        return 0;
+    /* What can be read is better than nothing, but says no more about damage than has been seen. */
+    memcpy(why, file->error, sizeof why);
+    if (err != -EUCLEAN && err != -EBUSY && (is_readable || open_to_read(file))) {
+        file->read_only = true;
+        err = 0;
+    } else {
         port_file_close(file);
+    }
+    memcpy(file->error, why, sizeof why);
     return err;
 }
 

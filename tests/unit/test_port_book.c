@@ -19,8 +19,8 @@
 #include "vspc/mem.h"
 #include "vspc/port_book.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SLOWER 10
+#ifndef NDEBUG /* what sanitizers run with */
+#define SLOWER 100
 #else
 #define SLOWER 1
 #endif
@@ -45,12 +45,12 @@ static void start_with(uint16_t first, unsigned count)
     port_pool_set_retention(pool, A_DAY);
     book = port_book_start(env_dir(), pool);
     cr_assert_not_null(book);
-    cr_assert(port_book_wait_loaded(book, SOON));
 }
 
 static void start(void)
 {
     start_with(FIRST, PORTS);
+    cr_assert(port_book_wait_loaded(book, SOON));
 }
 
 /* Result: as port_book_stop_finish. */
@@ -84,6 +84,14 @@ static void expect_soon(const char *sql, long long number)
 {
     WAIT_FOR(ports_db_number(path, sql) == number, SOON, "%s is %lld, not %lld", sql,
              ports_db_number(path, sql), number);
+}
+
+/* For longer than changes are gathered, the file holds one row, or cannot be read: the book must have tried
+ * in vain meanwhile. */
+static void expect_nothing_written(void)
+{
+    for (uint64_t from = clock_ms(); clock_ms() - from < 300; env_nap())
+        cr_assert_leq(ports_db_count(path), 1);
 }
 
 static void expect_port_soon(const char *vm, int port)
@@ -163,6 +171,7 @@ Test(port_book, change_is_on_disk_within_200_ms_and_so_are_two_thousand)
     static const char *const prefixes[] = {"a", "b", "c", "d", "e"};
     unsigned one = SOON, many = SOON;
     start_with(FIRST, 10050);
+    cr_assert(port_book_wait_loaded(book, SOON));
     /* The best of five: other programs keep the machine and the disk busy meanwhile. */
     for (int i = 0; i < 5; i++) {
         unsigned took = time_to_disk(prefixes[i], 1);
@@ -175,7 +184,7 @@ Test(port_book, change_is_on_disk_within_200_ms_and_so_are_two_thousand)
         many = took < many ? took : many;
     }
     printf("on disk: 1 VM after %u ms, 2,000 after %u ms\n", one, many);
-    cr_assert_lt(one, ON_DISK_MS);
+    cr_assert_lt(one, ON_DISK_MS * SLOWER);
     cr_assert_lt(many, ON_DISK_MS * SLOWER);
     cr_assert_eq(stop(), 0);
 }
@@ -213,6 +222,7 @@ Test(port_book, other_ports_than_configured_are_kept_until_they_are_over)
     put(take("b"));
     cr_assert_eq(stop(), 0);
     start_with(FIRST + 1, 5);
+    cr_assert(port_book_wait_loaded(book, SOON));
     cr_assert_eq(take("b"), FIRST + 1);
     cr_assert_eq(take("c"), FIRST + 2);
     expect_port_soon("c", FIRST + 2);
@@ -223,6 +233,7 @@ Test(port_book, other_ports_than_configured_are_kept_until_they_are_over)
     put(FIRST);
     cr_assert_eq(stop(), 0);
     start_with(FIRST + 1, 5);
+    cr_assert(port_book_wait_loaded(book, SOON));
     port_pool_set_retention(pool, 1);
     WAIT_FOR((port_book_touch(book), ports_db_port(path, "a") < 0), SOON, "the row is still there");
     cr_assert_eq(stop(), 0);
@@ -293,14 +304,28 @@ Test(port_book, truncated_file_is_set_aside)
     expect_set_aside();
 }
 
+/* Writes noise over a page, counted from 0. */
+static void damage_page(int page)
+{
+    char noise[4096];
+    memset(noise, 0x5a, sizeof noise);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    cr_assert_eq(pwrite(fd, noise, sizeof noise, page * (off_t)sizeof noise), (ssize_t)sizeof noise);
+    close(fd);
+}
+
 Test(port_book, damaged_page_is_set_aside)
 {
     make_full_book();
-    int fd = open(path, O_RDWR);
-    char noise[4096];
-    memset(noise, 0x5a, sizeof noise);
-    cr_assert_eq(pwrite(fd, noise, sizeof noise, 4096), (ssize_t)sizeof noise);
-    close(fd);
+    damage_page(1);
+    expect_set_aside();
+}
+
+/* Reading the rows alone would not see it. */
+Test(port_book, damaged_page_of_the_index_is_set_aside)
+{
+    make_full_book();
+    damage_page(2);
     expect_set_aside();
 }
 
@@ -412,9 +437,7 @@ Test(port_book, full_disk_is_waited_for_and_then_all_is_written)
         snprintf(name, sizeof name, "%d", i);
         cr_assert_eq(take(name), FIRST + i);
     }
-    /* Longer than changes are gathered: it fails at least once. */
-    struct timespec wait = {.tv_nsec = 300000000};
-    nanosleep(&wait, NULL);
+    expect_nothing_written();
     limit_files(RLIM_INFINITY);
     expect_soon("SELECT count(*) FROM port", VMS);
     expect_port_soon("89", FIRST + 89);
@@ -431,10 +454,12 @@ Test(port_book, locked_file_is_waited_for)
     cr_assert_eq(sqlite3_open(path, &other), SQLITE_OK);
     cr_assert_eq(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     cr_assert_eq(take("b"), FIRST + 1);
-    cr_assert_eq(ports_db_port(path, "b"), -1);
+    expect_nothing_written();
     cr_assert_eq(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(other);
+    uint64_t from = clock_ms();
     expect_port_soon("b", FIRST + 1);
+    cr_assert_lt(clock_ms() - from, 3000, "a lock of a moment was taken for an outage");
     cr_assert_eq(stop(), 0);
 }
 
@@ -451,7 +476,9 @@ Test(port_book, file_that_can_be_read_only_later_is_restored_as_far_as_possible)
     cr_assert_eq(sqlite3_open(path, &other), SQLITE_OK);
     cr_assert_eq(sqlite3_exec(other, "PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE", NULL, NULL, NULL),
                  SQLITE_OK);
-    start();
+    start_with(FIRST, PORTS);
+    cr_assert_not(port_book_wait_loaded(book, 10));
+    cr_assert(port_book_wait_loaded(book, SOON), "it waits for the disk for ever");
     cr_assert_eq(take("early"), FIRST, "the book was read");
     sqlite3_close(other);
     expect_port_soon("early", FIRST);

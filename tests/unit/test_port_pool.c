@@ -101,7 +101,9 @@ Test(port_pool, port_held_by_others_is_tried_again_later_and_its_vm_gets_another
 {
     struct port_pool *pool = pool_of(2);
     cr_assert_eq(take(pool, "a"), FIRST);
+    forget_changes(pool);
     port_pool_put_held(pool, FIRST, 1000);
+    expect_change(pool, FIRST, NULL, false, 0);
     cr_assert_eq(port_pool_take(pool, "name:a", 6, "a", 1, 1000, NOW), FIRST + 1);
     forget_changes(pool);
     cr_assert_eq(port_pool_take(pool, "b", 1, "b", 1, 1000 + PORT_POOL_HELD_MS - 1, NOW), -EAGAIN);
@@ -156,6 +158,30 @@ Test(port_pool, reservation_ends_when_the_vm_was_seen_longer_ago_than_the_retent
     expect_no_change(pool);
     cr_assert_eq(take_at(pool, "c", NOW + A_DAY + 1), FIRST);
     cr_assert_eq(take_at(pool, "b", NOW + A_DAY + 1), FIRST + 1);
+    port_pool_free(pool);
+}
+
+Test(port_pool, vm_that_comes_back_too_late_is_a_newcomer)
+{
+    struct port_pool *pool = pool_of(2);
+    visit(pool, "a", NOW);
+    cr_assert_eq(visit(pool, "a", NOW + A_DAY), FIRST);
+    cr_assert_eq(visit(pool, "a", NOW + 2 * A_DAY + 1), FIRST + 1);
+    port_pool_free(pool);
+}
+
+Test(port_pool, identity_has_one_port_reserved_whatever_it_takes)
+{
+    struct port_pool *pool = pool_of(3);
+    cr_assert_eq(take(pool, "a"), FIRST);
+    forget_changes(pool);
+    cr_assert_eq(take(pool, "a"), FIRST + 1);
+    expect_change(pool, FIRST, NULL, false, 0);
+    expect_change(pool, FIRST + 1, "a", false, NOW);
+    port_pool_put(pool, FIRST);
+    port_pool_put(pool, FIRST + 1);
+    cr_assert_eq(take(pool, "a"), FIRST + 1);
+    cr_assert_eq(take(pool, "b"), FIRST + 2);
     port_pool_free(pool);
 }
 
