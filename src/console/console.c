@@ -203,7 +203,7 @@ static void drop_vm(struct console *console)
     struct vm_conn *old = console->vm;
     console->vm = NULL;
     old->console = NULL;
-    vm_conn_close(old);
+    vm_conn_end(old);
 }
 
 /* A newer connection of the same VM has come while the console has one. Result: whether it may have the

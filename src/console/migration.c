@@ -1,21 +1,32 @@
 #include "migration.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-static void log_migration(struct console *console, const char *what, const struct vm_conn *peer)
+/* peer: who has made it so, or NULL. */
+static void log_about(struct console *console, struct log_rate *rate, enum log_level level, const char *what,
+                      const struct vm_conn *peer)
 {
     char text[SOCK_TEXT] = "";
     unsigned suppressed;
-    struct console_owner *owner = console->owner;
-    if (!log_rate_allows(&owner->migrations, loop_now(owner->loop), &suppressed))
+    if (!log_wants(level) || !log_rate_allows(rate, loop_now(console->owner->loop), &suppressed))
         return;
     if (peer)
         sock_addr_format(&peer->peer, text);
-    log_info("%s vm=%s port=%u peer=%s not_logged_before=%u", what, quote(console->name, console->name_len).s,
-             console->port, text, suppressed);
+    log_line(level, "%s vm=%s port=%u peer=%s not_logged_before=%u", what,
+             quote(console->name, console->name_len).s, console->port, text, suppressed);
+}
+
+static void log_migration(struct console *console, const char *what, const struct vm_conn *peer)
+{
+    log_about(console, &console->owner->migrations, LOG_LEVEL_INFO, what, peer);
+}
+
+/* What has no effect. */
+static void log_ignored(struct console *console, const char *what, const struct vm_conn *peer)
+{
+    log_about(console, &console->owner->ignored, LOG_LEVEL_WARNING, what, peer);
 }
 
 /* The VM is where it was announced, or was all the time: what its host says of itself is for the log only. */
@@ -96,40 +107,35 @@ static void on_time(struct loop_timer *timer)
         vm_conn_flush(console->vm);
 }
 
-/* The cookie of a new migration. */
-static struct vmext_cookie make_cookie(const struct vmext_cookie *sequence)
-{
-    struct vmext_cookie cookie = *sequence;
-    /* 8 bytes come whole and at once, once the machine has booted. */
-    if (getrandom(cookie.secret, sizeof cookie.secret, 0) != (ssize_t)sizeof cookie.secret) {
-        log_error("No random numbers: %s", strerror(errno));
-        abort();
-    }
-    return cookie;
-}
-
-void migration_begin(struct console *console, const struct vmext_cookie *sequence)
+bool migration_begin(struct console *console, const struct vmext_cookie *sequence)
 {
     struct vm_conn *vm = console->vm;
+    struct vmext_cookie cookie = *sequence;
+    /* A machine that has just been switched on may have none yet. */
+    if (getrandom(cookie.secret, sizeof cookie.secret, GRND_NONBLOCK) != (ssize_t)sizeof cookie.secret) {
+        log_ignored(console, "VM may not migrate now, there are no random numbers", vm);
+        return false;
+    }
     struct migration *m = console->migration;
     if (!m) {
         m = console->migration = xcalloc(1, sizeof *m);
         m->console = console;
     }
     unsigned actions = vmotion_happened(&m->vmotion, VMOTION_BEGIN, loop_now(console->owner->loop));
-    if (actions & VMOTION_IGNORED)
-        log_migration(console, "VMOTION-BEGIN ignored, the VM has just migrated", vm);
     if (actions & VMOTION_END)
         close_destination(m);
-    if (!(actions & VMOTION_GOAHEAD))
-        return;
-    m->vmotion.cookie = make_cookie(sequence);
+    if (!(actions & VMOTION_GOAHEAD)) {
+        log_ignored(console, "VMOTION-BEGIN ignored, the VM has just migrated", vm);
+        return true;
+    }
+    m->vmotion.cookie = cookie;
     directory_set_cookie(console->owner->shared->directory, console->entry, &m->vmotion.cookie);
     vmext_put_vmotion(&vm->out, VMEXT_VMOTION_GOAHEAD, &m->vmotion.cookie);
     vm->out_open = vm->out.len;
     vm_conn_flush(vm);
     arm(m);
     log_migration(console, "VM migration begins", vm);
+    return true;
 }
 
 bool migration_accept(struct console *console, struct vm_conn *conn, const struct vmext_cookie *cookie)
@@ -158,7 +164,7 @@ static void switch_over(struct migration *m)
     vmext_succeed(&vm->ext, source ? &source->ext : &m->source);
     if (source) {
         source->console = NULL;
-        vm_conn_close(source);
+        vm_conn_end(source);
     }
     console_keep_whole_input(console);
     forget(m);
@@ -171,13 +177,15 @@ bool migration_complete(struct vm_conn *destination, const struct vmext_cookie *
     struct migration *m = console->migration;
     uint64_t now = loop_now(console->owner->loop);
     if (sequence->sequence_len != m->vmotion.cookie.sequence_len ||
-        memcmp(sequence->sequence, m->vmotion.cookie.sequence, sequence->sequence_len) != 0)
+        memcmp(sequence->sequence, m->vmotion.cookie.sequence, sequence->sequence_len) != 0) {
+        log_ignored(console, "VMOTION-COMPLETE ignored, its sequence is not the pending migration's",
+                    destination);
         return false;
-    vmotion_happened(&m->vmotion, VMOTION_COMPLETE, now);
-    if (console->vm)
+    }
+    if (vmotion_happened(&m->vmotion, VMOTION_COMPLETE, now) & VMOTION_DRAIN && console->vm)
         vm_conn_drain(console->vm);
-    vmotion_happened(&m->vmotion, VMOTION_DRAINED, now);
-    switch_over(m);
+    if (vmotion_happened(&m->vmotion, VMOTION_DRAINED, now) & VMOTION_SWITCH)
+        switch_over(m);
     return true;
 }
 
@@ -188,7 +196,7 @@ void migration_abort(struct console *console)
     if (m)
         actions = vmotion_happened(&m->vmotion, VMOTION_ABORT, loop_now(console->owner->loop));
     if (actions & VMOTION_IGNORED) {
-        log_migration(console, "VMOTION-ABORT ignored, no migration is pending", console->vm);
+        log_ignored(console, "VMOTION-ABORT ignored, no migration is pending", console->vm);
         return;
     }
     log_migration(console, "VM migration aborted by its host", console->vm);
@@ -236,6 +244,10 @@ void migration_end(struct console *console)
 
 void migration_reload(struct console *console)
 {
-    if (console->migration)
-        arm(console->migration);
+    struct migration *m = console->migration;
+    if (!m)
+        return;
+    if (m->destination)
+        vm_conn_reload(m->destination);
+    arm(m);
 }

@@ -15,8 +15,9 @@ struct migration {
     struct vmext source;         /* in ORPHANED and DRAINING: the identity of the VM connection there was */
 };
 
-/* The console's VM connection says that its VM is about to leave: answers GOAHEAD. */
-void migration_begin(struct console *console, const struct vmext_cookie *sequence);
+/* The console's VM connection says that its VM is about to leave: answers GOAHEAD. Result: false when it may
+ * not now. */
+bool migration_begin(struct console *console, const struct vmext_cookie *sequence);
 /* A connection at its console's worker has brought a cookie. Result: whether it is the destination now, and
  * will be answered PEER-OK; else the cookie is not, or no longer, the console's. */
 bool migration_accept(struct console *console, struct vm_conn *conn, const struct vmext_cookie *cookie);
@@ -38,7 +39,7 @@ void migration_end(struct console *console);
 
 /* Whether input is kept for whoever wins. */
 bool migration_keeps_input(const struct console *console);
-/* Applies the owner's new vmotion_timeout. */
+/* Applies the owner's new configuration. */
 void migration_reload(struct console *console);
 
 #endif

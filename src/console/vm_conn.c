@@ -1,4 +1,4 @@
-#include "migration.h"
+#include "vm_conn.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,10 +8,13 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "migration.h"
+
 enum {
-    EARLY_MAX = 4096, /* serial data kept from before identification */
-    OUT_MAX = 65536,  /* replies that a VM may leave unread */
-    DRAIN_MAX = 512,  /* reads of READ_SIZE from a connection that is being replaced */
+    EARLY_MAX = 4096,        /* serial data kept from before identification */
+    EARLY_PEER_MAX = 262144, /* the same from a migration's destination, before COMPLETE */
+    OUT_MAX = 65536,         /* replies that a VM may leave unread */
+    DRAIN_MAX = 512,         /* reads of READ_SIZE from a connection that is being replaced */
 };
 
 static void early_put(struct vm_conn *conn, const uint8_t *data, size_t len)
@@ -36,8 +39,14 @@ static void on_data(void *arg, const uint8_t *data, size_t len)
         if (conn->console->migration)
             migration_source_spoke(conn->console);
         console_output(conn->console, data, len);
-    } else if (conn->state == VM_HANDSHAKE || conn->state == VM_DESTINATION) {
+    } else if (conn->state == VM_HANDSHAKE) {
         early_put(conn, data, len);
+    } else if (conn->state == VM_DESTINATION) {
+        /* A VM that does not run there yet has little to say, but that is not to be lost. */
+        if (conn->early.len + len <= EARLY_PEER_MAX)
+            bytes_put(&conn->early, data, len);
+        else
+            conn->error = "serial data without end from a migration's destination, before VMOTION-COMPLETE";
     }
 }
 
@@ -121,6 +130,14 @@ static void close_failed(struct vm_conn *conn, const char *why)
     vm_conn_close(conn);
 }
 
+void vm_conn_end(struct vm_conn *conn)
+{
+    if (conn->error)
+        close_failed(conn, conn->error);
+    else
+        vm_conn_close(conn);
+}
+
 /* The connection is over: by hang-up, or by conn->error. */
 static void conn_ended(struct vm_conn *conn)
 {
@@ -131,10 +148,7 @@ static void conn_ended(struct vm_conn *conn)
         conn->console = NULL;
         console_vm_lost(console);
     }
-    if (conn->error)
-        close_failed(conn, conn->error);
-    else
-        vm_conn_close(conn);
+    vm_conn_end(conn);
 }
 
 /* A TLS client begins with 16 03; it would wait for us for ever. */
@@ -321,7 +335,7 @@ static void sent(struct vm_conn *conn, size_t n)
     size_t replies = n < conn->out.len ? n : conn->out.len;
     bytes_drop(&conn->out, replies);
     conn->out_open -= replies < conn->out_open ? replies : conn->out_open;
-    if (n > replies)
+    if (console && n > replies)
         input_sent(console, n - replies);
 }
 

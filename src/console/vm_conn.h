@@ -58,6 +58,9 @@ void vm_conn_new(struct console_owner *owner, int fd, const struct sock_addr *pe
 /* Closes and frees; the console must know already. */
 void vm_conn_close(struct vm_conn *conn);
 
+/* The same, with a line in the log if it broke the protocol. */
+void vm_conn_end(struct vm_conn *conn);
+
 /* Sends replies and the console's input, in one call, and waits for room when not all could go. */
 void vm_conn_flush(struct vm_conn *conn);
 

@@ -157,13 +157,13 @@ static enum vm_outcome take_peer(struct vm_conn *conn, struct vmext_request *req
     return VM_GOES_ON;
 }
 
-/* What has no effect, from that connection or at this time, is told in the log. */
+/* What has no effect from that connection is told in the log. */
 static void log_ignored(struct vm_conn *conn, const char *what)
 {
     char peer[SOCK_TEXT];
     unsigned suppressed;
     struct console_owner *owner = conn->owner;
-    if (!log_rate_allows(&owner->migrations, loop_now(owner->loop), &suppressed))
+    if (!log_rate_allows(&owner->ignored, loop_now(owner->loop), &suppressed))
         return;
     sock_addr_format(&conn->peer, peer);
     log_warning("%s vm=%s peer=%s not_logged_before=%u", what, quote(conn->ext.name, conn->ext.name_len).s,
@@ -178,21 +178,20 @@ enum vm_outcome vm_handshake_take_request(struct vm_conn *conn, const uint8_t *r
     conn->ext.request = NULL;
     switch (request.code) {
     case VMEXT_VMOTION_BEGIN:
-        if (is_current && !conn->owner->closing) {
-            migration_begin(conn->console, &request.cookie);
+        if (is_current && !conn->owner->closing && migration_begin(conn->console, &request.cookie))
             break;
-        }
+        /* It replaces an earlier one all the same, which would keep the answer back. */
+        if (is_current)
+            migration_end(conn->console);
         vmext_put_vmotion(&conn->out, VMEXT_VMOTION_NOTNOW, &request.cookie);
-        conn->out_open = conn->out.len;
         break;
     case VMEXT_VMOTION_PEER:
         return take_peer(conn, &request, rest, len);
     case VMEXT_VMOTION_COMPLETE:
-        if (conn->state == VM_DESTINATION && migration_complete(conn, &request.cookie))
+        if (conn->state != VM_DESTINATION)
+            log_ignored(conn, "VMOTION-COMPLETE ignored, it is not a migration's destination that says so");
+        else if (migration_complete(conn, &request.cookie))
             vm_conn_deliver_early(conn, len);
-        else
-            log_ignored(conn,
-                        "VMOTION-COMPLETE ignored, it is not a pending migration's destination that says so");
         break;
     case VMEXT_VMOTION_ABORT:
         if (is_current)

@@ -237,3 +237,55 @@ uint16_t redis_wait_port(struct redis *r, const char *key, const char *field, un
     free(value);
     return (uint16_t)port;
 }
+
+redisContext *redis_watch(struct redis *r)
+{
+    struct timeval timeout = {.tv_sec = SOON / 1000};
+    redisContext *watch = redisConnectWithTimeout("127.0.0.1", r->port, timeout);
+    if (!watch || watch->err)
+        env_fail("cannot watch redis-server");
+    redisSetTimeout(watch, timeout);
+    redisReply *reply = redisCommand(watch, "MONITOR");
+    if (!reply || reply->type != REDIS_REPLY_STATUS)
+        env_fail("redis-server does not let itself be watched");
+    freeReplyObject(reply);
+    return watch;
+}
+
+/* Whether a line of MONITOR, `time [0 who] "verb" "key" ...`, is a write to such a key. A script's own line
+ * names its keys too, whatever it does to them. */
+static bool is_write(const char *line, const char *prefix)
+{
+    static const char *const harmless[] = {"TYPE",  "EXISTS", "GET",  "HGET",    "HGETALL", "HLEN",
+                                           "HSCAN", "HKEYS",  "EVAL", "EVALSHA", "HMGET"};
+    char quoted[64];
+    const char *verb = strstr(line, "] \"");
+    snprintf(quoted, sizeof quoted, "\" \"%s", prefix);
+    if (!verb || !strstr(verb, quoted))
+        return false;
+    verb += 3;
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (strncasecmp(verb, harmless[i], strlen(harmless[i])) == 0 && verb[strlen(harmless[i])] == '"')
+            return false;
+    return true;
+}
+
+unsigned redis_count_writes(struct redis *r, redisContext *watch, const char *prefix)
+{
+    static unsigned ends;
+    char end[32];
+    unsigned writes = 0;
+    snprintf(end, sizeof end, "end-of-watch-%u", ++ends);
+    freeReplyObject(redis_ask(r, "PING %s", end));
+    for (bool ended = false; !ended;) {
+        redisReply *reply;
+        if (redisGetReply(watch, (void **)&reply) != REDIS_OK || reply->type != REDIS_REPLY_STATUS)
+            env_fail("redis-server stopped telling what it is asked");
+        ended = strstr(reply->str, end);
+        if (is_write(reply->str, prefix))
+            writes++;
+        freeReplyObject(reply);
+    }
+    redisFree(watch);
+    return writes;
+}

@@ -54,4 +54,10 @@ void redis_wait_hlen(struct redis *r, const char *key, long long n, unsigned tim
 /* Waits until the field holds a number, which it returns: a VM's user port. */
 uint16_t redis_wait_port(struct redis *r, const char *key, const char *field, unsigned timeout_ms);
 
+/* Watches what is done to the server from now on. Result: what redis_count_writes frees. */
+redisContext *redis_watch(struct redis *r);
+/* How many commands since redis_watch were no mere questions about keys that begin so: "VM:". Those that a
+ * script runs count one by one. */
+unsigned redis_count_writes(struct redis *r, redisContext *watch, const char *prefix);
+
 #endif

@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "vspc/admission.h"
 #include "vspc/directory.h"
@@ -124,6 +125,162 @@ Test(directory, one_owner_at_a_time_and_no_pin_is_lost)
         directory_unpin(dir, entry);
     cr_assert(directory_release(dir, entry));
     cr_assert_eq(directory_count(dir), 0);
+    directory_free(dir);
+}
+
+/* A cookie whose secret is `secret` all over. */
+static struct vmext_cookie make_cookie(const char *sequence, size_t len, uint8_t secret)
+{
+    struct vmext_cookie cookie = {.sequence_len = (uint8_t)len};
+    memcpy(cookie.sequence, sequence, len);
+    memset(cookie.secret, secret, sizeof cookie.secret);
+    return cookie;
+}
+
+/* Whose cookie is it? Takes back the pin that an answer to a stranger brings. */
+static const struct directory_entry *find(struct directory *dir, struct vmext_cookie cookie)
+{
+    static int nobody;
+    enum directory_claim claim = DIRECTORY_MINE;
+    struct directory_entry *entry = directory_find_cookie(dir, &cookie, &nobody, &claim);
+    cr_assert_eq(directory_pins(dir), entry ? 1 : 0);
+    if (entry) {
+        cr_assert_eq(claim, DIRECTORY_THEIRS);
+        directory_unpin(dir, entry);
+    }
+    return entry;
+}
+
+Test(directory, a_cookie_is_found_by_all_of_its_sequence_and_secret)
+{
+    struct directory *dir = directory_new();
+    struct directory_entry *entry;
+    directory_claim(dir, "x", 1, &alice, &entry);
+    struct vmext_cookie cookie = make_cookie("\0\377\1\0", 4, 7), wrong = cookie;
+    cr_assert_null(find(dir, cookie));
+    directory_set_cookie(dir, entry, &cookie);
+    cr_assert_eq(find(dir, cookie), entry);
+    for (size_t i = 0; i < VMEXT_SECRET_SIZE; i++, wrong = cookie) {
+        wrong.secret[i] ^= 1;
+        cr_assert_null(find(dir, wrong));
+    }
+    for (size_t i = 0; i < 4; i++, wrong = cookie) {
+        wrong.sequence[i] ^= 128;
+        cr_assert_null(find(dir, wrong));
+    }
+    cr_assert_null(find(dir, make_cookie("\0\377\1", 3, 7)));
+    cr_assert_null(find(dir, make_cookie("\0\377\1\0\0", 5, 7)));
+    cr_assert_null(find(dir, make_cookie("", 0, 0)));
+    directory_set_cookie(dir, entry, NULL);
+    cr_assert_null(find(dir, cookie));
+    cr_assert(directory_release(dir, entry));
+    directory_free(dir);
+}
+
+Test(directory, a_cookie_without_a_sequence_is_nobodys)
+{
+    struct directory *dir = directory_new();
+    struct directory_entry *entry;
+    struct vmext_cookie none = {0};
+    directory_claim(dir, "x", 1, &alice, &entry);
+    directory_set_cookie(dir, entry, &none);
+    cr_assert_null(find(dir, none));
+    directory_set_cookie(dir, entry, NULL);
+    cr_assert(directory_release(dir, entry));
+    directory_free(dir);
+}
+
+Test(directory, a_later_cookie_of_a_console_replaces_the_earlier)
+{
+    struct directory *dir = directory_new();
+    struct directory_entry *entry;
+    struct vmext_cookie first = make_cookie("same", 4, 1), second = make_cookie("same", 4, 2);
+    directory_claim(dir, "x", 1, &alice, &entry);
+    directory_set_cookie(dir, entry, &first);
+    directory_set_cookie(dir, entry, &second);
+    cr_assert_null(find(dir, first));
+    cr_assert_eq(find(dir, second), entry);
+    directory_set_cookie(dir, entry, NULL);
+    cr_assert(directory_release(dir, entry));
+    directory_free(dir);
+}
+
+/* Sequences are the hosts', who know nothing of each other; all of one fall into one bucket too. */
+Test(directory, one_sequence_of_many_consoles_is_told_apart_by_the_secret)
+{
+    enum { CONSOLES = 50 };
+    struct directory *dir = directory_new();
+    struct directory_entry *entries[CONSOLES];
+    for (uint8_t i = 0; i < CONSOLES; i++) {
+        struct vmext_cookie cookie = make_cookie("\1\2\3\4", 4, i);
+        directory_claim(dir, (char *)&i, 1, &alice, &entries[i]);
+        directory_set_cookie(dir, entries[i], &cookie);
+    }
+    for (uint8_t i = 0; i < CONSOLES; i++)
+        cr_assert_eq(find(dir, make_cookie("\1\2\3\4", 4, i)), entries[i]);
+    for (uint8_t i = 0; i < CONSOLES; i += 2)
+        directory_set_cookie(dir, entries[i], NULL);
+    for (uint8_t i = 0; i < CONSOLES; i++)
+        cr_assert_eq(find(dir, make_cookie("\1\2\3\4", 4, i)), i % 2 ? entries[i] : NULL);
+    for (uint8_t i = 0; i < CONSOLES; i++) {
+        directory_set_cookie(dir, entries[i], NULL);
+        cr_assert(directory_release(dir, entries[i]));
+    }
+    directory_free(dir);
+}
+
+Test(directory, a_cookie_pins_for_whoever_brings_it_from_elsewhere)
+{
+    struct directory *dir = directory_new();
+    struct directory_entry *entry;
+    enum directory_claim claim;
+    struct vmext_cookie cookie = make_cookie("s", 1, 9);
+    directory_claim(dir, "x", 1, &alice, &entry);
+    directory_set_cookie(dir, entry, &cookie);
+    cr_assert_eq(directory_find_cookie(dir, &cookie, &alice, &claim), entry);
+    cr_assert_eq(claim, DIRECTORY_MINE);
+    cr_assert_eq(directory_pins(dir), 0);
+    cr_assert_eq(directory_find_cookie(dir, &cookie, &bob, &claim), entry);
+    cr_assert_eq(claim, DIRECTORY_THEIRS);
+    directory_set_cookie(dir, entry, NULL);
+    cr_assert_not(directory_release(dir, entry), "the destination is on its way");
+    directory_unpin(dir, entry);
+    cr_assert(directory_release(dir, entry));
+    directory_free(dir);
+}
+
+/* Looks for a cookie that comes and goes, as workers do when destinations arrive there. */
+static void *find_again_and_again(void *arg)
+{
+    struct claimant *me = arg;
+    struct vmext_cookie cookie = make_cookie("vm", 2, 5);
+    for (int i = 0; i < ROUNDS; i++) {
+        enum directory_claim claim;
+        struct directory_entry *entry = directory_find_cookie(me->dir, &cookie, me, &claim);
+        if (!entry)
+            continue;
+        cr_assert_eq(entry->owner, &alice);
+        me->mine++;
+        directory_unpin(me->dir, entry);
+    }
+    return NULL;
+}
+
+Test(directory, cookies_come_and_go_while_others_look_for_them)
+{
+    struct directory *dir = directory_new();
+    struct claimant claimant = {.dir = dir};
+    struct directory_entry *entry;
+    pthread_t thread;
+    struct vmext_cookie cookies[2] = {make_cookie("vm", 2, 5), make_cookie("vm", 2, 6)};
+    directory_claim(dir, "vm", 2, &alice, &entry);
+    pthread_create(&thread, NULL, find_again_and_again, &claimant);
+    for (int i = 0; i < ROUNDS; i++)
+        directory_set_cookie(dir, entry, i % 3 == 2 ? NULL : &cookies[i % 3]);
+    pthread_join(thread, NULL);
+    directory_set_cookie(dir, entry, NULL);
+    cr_assert_eq(directory_pins(dir), 0);
+    cr_assert(directory_release(dir, entry));
     directory_free(dir);
 }
 
