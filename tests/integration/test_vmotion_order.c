@@ -138,6 +138,29 @@ static void type_much(enum user_kind kind)
     strike(&s);
 }
 
+/* Longer than vspcd waits for a VM that does not read. */
+Test(vmotion_order, much_typed_by_a_user_who_then_hangs_up_waits_for_the_migration)
+{
+    enum { MUCH = 60000, LONGER_MS = 2500 };
+    struct scene s = set(USER_RAW, 2);
+    struct stream typed = {.seed = 4};
+    uint8_t *data = xmalloc(MUCH);
+    stream_next(&typed, data, MUCH);
+    move_begin(s.vm, "\1\2\3\4", 4);
+    user_send(s.user, data, MUCH);
+    user_close(s.user);
+    s.user = NULL;
+    uint64_t from = clock_ms();
+    struct vm_link *there = move_join(s.d, &s.opt, s.vm);
+    WAIT_FOR(clock_ms() - from > LONGER_MS, SOON, "time does not pass");
+    move_complete(there);
+    WAIT_FOR((stream_take_vm(&typed, there), typed.received == MUCH), SOON, "only %llu bytes came",
+             (unsigned long long)typed.received);
+    gone_to(&s, there);
+    free(data);
+    strike(&s);
+}
+
 Test(vmotion_order, much_typed_by_a_raw_user_while_frozen_is_not_lost)
 {
     type_much(USER_RAW);
@@ -286,6 +309,34 @@ Test(vmotion_order, all_that_the_source_printed_comes_before_what_the_destinatio
 Test(vmotion_order, all_that_a_source_printed_which_has_closed_comes_first)
 {
     print_much(USER_RAW, true);
+}
+
+Test(vmotion_order, what_a_destination_prints_before_complete_is_not_lost)
+{
+    enum { LEN = 200000 };
+    struct scene s = set(USER_RAW, 3);
+    uint8_t *data = xmalloc(LEN);
+    wire_fill(data, LEN, 11);
+    move_begin(s.vm, "\1\2\3\4", 4);
+    struct vm_link *there = move_join(s.d, &s.opt, s.vm);
+    vm_print(there, data, LEN);
+    wire_wait_read(there->fd);
+    move_complete(there);
+    user_expect(s.user, data, LEN, SOON);
+    gone_to(&s, there);
+
+    /* One that prints without end is closed; its VM is where it was. */
+    move_begin(s.vm, "\1\2\3\4", 4);
+    there = move_join(s.d, &s.opt, s.vm);
+    for (int i = 0; i < 2; i++)
+        vm_link_send(there, data, LEN, SOON);
+    cr_assert_eq(vm_link_wait_closed(there, SOON), 0);
+    daemon_wait_log(s.d, "serial data without end", SOON);
+    vm_stop(there);
+    vm_print_text(s.vm, "I am here");
+    user_expect_text(s.user, "I am here", SOON);
+    free(data);
+    strike(&s);
 }
 
 Test(vmotion_order, a_user_who_comes_while_the_vm_is_between_hosts_sees_what_was_printed_and_no_notice)
