@@ -20,7 +20,7 @@ void console_owner_init(struct console_owner *owner, unsigned worker, struct loo
     owner->failures = (struct log_rate){.burst = 10, .window_ms = 1000};
     owner->takeovers = (struct log_rate){.burst = 5, .window_ms = 10000};
     owner->renames = (struct log_rate){.burst = 10, .window_ms = 1000};
-    owner->migrations = (struct log_rate){.burst = 500, .window_ms = 1000};
+    owner->migrations = (struct log_rate){.burst = 200, .window_ms = 1000};
     owner->ignored = (struct log_rate){.burst = 10, .window_ms = 1000};
     owner->users = (struct log_rate){.burst = 200, .window_ms = 1000};
 }

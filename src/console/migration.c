@@ -132,9 +132,9 @@ bool migration_begin(struct console *console, const struct vmext_cookie *sequenc
     directory_set_cookie(console->owner->shared->directory, console->entry, &m->vmotion.cookie);
     vmext_put_vmotion(&vm->out, VMEXT_VMOTION_GOAHEAD, &m->vmotion.cookie);
     vm->out_open = vm->out.len;
-    vm_conn_flush(vm);
     arm(m);
-    log_migration(console, "VM migration begins", vm);
+    log_about(console, actions & VMOTION_END ? &console->owner->ignored : &console->owner->migrations,
+              LOG_LEVEL_INFO, "VM migration begins", vm);
     return true;
 }
 

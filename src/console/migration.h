@@ -15,8 +15,8 @@ struct migration {
     struct vmext source;         /* in ORPHANED and DRAINING: the identity of the VM connection there was */
 };
 
-/* The console's VM connection says that its VM is about to leave: answers GOAHEAD. Result: false when it may
- * not now. */
+/* The console's VM connection says that its VM is about to leave: puts GOAHEAD behind its replies, which the
+ * caller flushes. Result: false when it may not now. */
 bool migration_begin(struct console *console, const struct vmext_cookie *sequence);
 /* A connection at its console's worker has brought a cookie. Result: whether it is the destination now, and
  * will be answered PEER-OK; else the cookie is not, or no longer, the console's. */

@@ -116,8 +116,9 @@ static void on_decide(struct loop_timer *timer)
 static void on_hangup_over(struct loop_timer *timer)
 {
     struct user_conn *user = container_of(timer, struct user_conn, timer);
-    /* Between two hosts the VM is not to be blamed: what was typed waits as long as the migration does. */
-    if (user->console->users_paused && migration_keeps_input(user->console))
+    /* Between two hosts the VM is not to be blamed: what was typed, and who waits for the answer, waits as
+     * long as the migration does. */
+    if (migration_keeps_input(user->console))
         loop_timer_arm(user->console->owner->loop, timer, USER_HANGUP_MS, on_hangup_over);
     else
         user_conn_close_for(user, "it hung up");

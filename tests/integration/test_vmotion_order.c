@@ -161,6 +161,25 @@ Test(vmotion_order, much_typed_by_a_user_who_then_hangs_up_waits_for_the_migrati
     strike(&s);
 }
 
+/* As with nc -N: the user ends its own side and waits for the answer. */
+Test(vmotion_order, who_asks_and_ends_its_side_while_frozen_gets_the_answer)
+{
+    enum { LONGER_MS = 2500 };
+    struct scene s = set(USER_RAW, 2);
+    move_begin(s.vm, "\1\2\3\4", 4);
+    user_type(s.user, "uptime\n");
+    cr_assert_eq(shutdown(s.user->fd, SHUT_WR), 0);
+    uint64_t from = clock_ms();
+    struct vm_link *there = move_join(s.d, &s.opt, s.vm);
+    WAIT_FOR(clock_ms() - from > LONGER_MS, SOON, "time does not pass");
+    move_complete(there);
+    vm_expect_text(there, "uptime\n", SOON);
+    vm_print_text(there, "a week");
+    user_expect_text(s.user, "a week", SOON);
+    gone_to(&s, there);
+    strike(&s);
+}
+
 Test(vmotion_order, much_typed_by_a_raw_user_while_frozen_is_not_lost)
 {
     type_much(USER_RAW);
