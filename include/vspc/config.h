@@ -89,6 +89,9 @@ struct config *config_load(const char *file, const char *const *overrides, size_
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config);
 
+/* user.port_retention in seconds, rounded up, so that 0 alone means none. */
+uint64_t config_retention_s(const struct config *config);
+
 /* What a reload takes over: a new config with wanted's values for every key that SIGHUP applies, and
  * running's for those that need a restart. Calls restart("section.key", arg) for each of the latter that
  * differs. Both arguments keep their references. Result: a config with one reference. */

@@ -8,8 +8,6 @@
 #ifndef VSPC_PORT_BOOK_H
 #define VSPC_PORT_BOOK_H
 
-#include <stdbool.h>
-
 #include "vspc/port_pool.h"
 
 struct port_book;
@@ -17,11 +15,12 @@ struct port_book;
 /* Starts the thread, which reads `dir`/ports.db into the pool. The pool must outlive the book; its retention
  * is to be set before. Result: the book, or NULL with errno set. */
 struct port_book *port_book_start(const char *dir, struct port_pool *pool);
-/* Waits until the book has been read, or it is known and logged that it cannot be read. Result: false after
- * timeout_ms; rows that come later are restored where that is still possible. */
-bool port_book_wait_loaded(struct port_book *book, unsigned timeout_ms);
+/* Waits for the first attempt to read the book. Result: 0, the pool has all that the book holds; -EIO, it
+ * could not be read, as was logged; -ETIMEDOUT after timeout_ms. What is read later is restored where that is
+ * still possible. */
+int port_book_wait_loaded(struct port_book *book, unsigned timeout_ms);
 /* Any thread: marks connected VMs as seen now and ends what is over, which happens by itself every hour, or
- * four times a retention when that is shorter. For when the retention has changed. */
+ * four times a retention when that is shorter, but every 10 s at most. For when the retention has changed. */
 void port_book_touch(struct port_book *book);
 
 /* Has the thread write what has changed and end; nobody may change the pool any more. */

@@ -85,7 +85,7 @@ bool port_pool_next_change(struct port_pool *pool, struct port_record *record);
 void port_record_clear(struct port_record *record);
 /* Every port counts as changed: what the book has is not known. */
 void port_pool_change_all(struct port_pool *pool);
-/* All connected VMs were seen now; reservations that are over end. */
+/* All connected VMs were seen now, unless there is no retention; reservations that are over end. */
 void port_pool_touch(struct port_pool *pool, time_t now);
 /* Calls fn(arg), with no lock held, whenever the first port of a new list has changed, from the thread that
  * changed it; at once when there is one. NULL: no more. */

@@ -26,6 +26,11 @@ void config_unref(struct config *config)
     free(config);
 }
 
+uint64_t config_retention_s(const struct config *config)
+{
+    return (config->user.port_retention + 999) / 1000;
+}
+
 static void copy_key(const struct config_key *key, struct config *to, const struct config *from)
 {
     void *field = config_key_field(key, to);

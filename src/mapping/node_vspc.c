@@ -1,4 +1,4 @@
-#include "mapping/node_vspc.h"
+#include "vspc/node_vspc.h"
 
 #include <errno.h>
 #include <hiredis/hiredis.h>

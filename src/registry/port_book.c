@@ -1,7 +1,8 @@
 #include "vspc/port_book.h"
 
 #include <errno.h>
-#include <semaphore.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,21 +15,28 @@
 enum {
     GATHER_MS = 50, /* changes wait this long for others: at most 20 commits a second */
     RETRY_MS = 5000,
+    TOUCHES = 4,      /* in a retention, so that it is kept to a quarter after a kill -9 */
+    TOUCH_MIN_S = 10, /* each writes a row for every connected VM */
     TOUCH_MAX_S = 3600,
-    TOUCHES = 4,                /* in a retention, so that it is kept to a quarter after a kill -9 */
     SET_ASIDE_EVERY_MS = 60000, /* a disk that damages every file is not to be filled with them */
 };
+
+/* The first attempt to read goes on. */
+enum { LOADING = 1 };
 
 struct port_book {
     struct loop *loop;
     pthread_t thread;
     struct port_pool *pool;
-    sem_t loaded; /* posted once, after the first attempt to read */
+    pthread_mutex_t lock;
+    pthread_cond_t loaded;
+    int load_result; /* guarded by the lock; LOADING, and then as of port_book_wait_loaded */
     /* From here on the thread's own. */
     struct port_file file;
     struct loop_timer write; /* changes are being gathered, or more are to be written */
     struct loop_timer retry; /* armed while the disk fails */
     struct loop_timer touch;
+    bool is_partly_read;        /* the pool has what could be read of the file */
     bool is_read;               /* the pool has what the file had */
     uint64_t outage_start_ms;   /* 0: no outage */
     uint64_t last_set_aside_ms; /* 0: never */
@@ -50,7 +58,7 @@ static const char *cure_of(int err)
     case -EACCES:
         return "make it and its directory writable for vspcd";
     case -EBUSY:
-        return "end the program that has it locked";
+        return "end the program that has it open";
     default:
         return "see to the disk and the space on it";
     }
@@ -109,13 +117,16 @@ static int open_and_read(struct port_book *book)
 {
     unsigned restored;
     int err = port_file_open(&book->file);
-    if (err || book->is_read)
+    if (err || book->is_read || (book->is_partly_read && book->file.lacks_wal))
         return err;
     err = port_file_read(&book->file, book->pool, &restored);
     if (err)
         return err;
-    book->is_read = true;
-    log_info("Port book read book=%s reserved_ports=%u", file_name(book).s, restored);
+    book->is_partly_read = true;
+    /* What is still missing is read before the file is first written, which would lose it. */
+    book->is_read = !book->file.lacks_wal;
+    log_info("Port book read book=%s reserved_ports=%u%s", file_name(book).s, restored,
+             book->is_read ? "" : " latest_changes=missing");
     return 0;
 }
 
@@ -193,7 +204,7 @@ static uint64_t touch_pause_ms(uint64_t retention)
     uint64_t pause = retention / TOUCHES;
     if (retention == 0 || pause > TOUCH_MAX_S)
         pause = TOUCH_MAX_S;
-    return (pause ? pause : 1) * 1000;
+    return (pause > TOUCH_MIN_S ? pause : TOUCH_MIN_S) * 1000;
 }
 
 static void on_touch(struct loop_timer *timer)
@@ -226,7 +237,10 @@ static void *run(void *arg)
 {
     struct port_book *book = arg;
     write_batch(book);
-    sem_post(&book->loaded);
+    pthread_mutex_lock(&book->lock);
+    book->load_result = book->is_read ? 0 : -EIO;
+    pthread_cond_signal(&book->loaded);
+    pthread_mutex_unlock(&book->lock);
     port_pool_on_change(book->pool, on_change, book);
     on_touch(&book->touch);
     loop_run(book->loop);
@@ -236,7 +250,8 @@ static void *run(void *arg)
 static void book_free(struct port_book *book)
 {
     loop_free(book->loop);
-    sem_destroy(&book->loaded);
+    pthread_cond_destroy(&book->loaded);
+    pthread_mutex_destroy(&book->lock);
     free(book->file.path);
     free(book);
 }
@@ -250,7 +265,9 @@ struct port_book *port_book_start(const char *dir, struct port_pool *pool)
         free(book);
         return NULL;
     }
-    sem_init(&book->loaded, 0, 0);
+    pthread_mutex_init(&book->lock, NULL);
+    pthread_cond_init(&book->loaded, NULL);
+    book->load_result = LOADING;
     book->file.path = xasprintf("%s/ports.db", dir);
     int err = thread_start(&book->thread, "disk", run, book);
     if (err) {
@@ -261,21 +278,23 @@ struct port_book *port_book_start(const char *dir, struct port_pool *pool)
     return book;
 }
 
-bool port_book_wait_loaded(struct port_book *book, unsigned timeout_ms)
+int port_book_wait_loaded(struct port_book *book, unsigned timeout_ms)
 {
     struct timespec deadline;
-    clock_gettime(CLOCK_REALTIME, &deadline);
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
     deadline.tv_sec += timeout_ms / 1000;
     deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
     if (deadline.tv_nsec >= 1000000000) {
         deadline.tv_sec++;
         deadline.tv_nsec -= 1000000000;
     }
-    int result;
-    do
-        result = sem_timedwait(&book->loaded, &deadline);
-    while (result < 0 && errno == EINTR);
-    return result == 0;
+    int err = 0;
+    pthread_mutex_lock(&book->lock);
+    while (book->load_result == LOADING && !err)
+        err = pthread_cond_clockwait(&book->loaded, &book->lock, CLOCK_MONOTONIC, &deadline);
+    int result = book->load_result == LOADING ? -ETIMEDOUT : book->load_result;
+    pthread_mutex_unlock(&book->lock);
+    return result;
 }
 
 static void take_stop(void *arg)

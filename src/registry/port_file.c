@@ -16,18 +16,19 @@ enum {
     VERSION = 1,           /* of the schema */
     BUSY_MS = 1000,        /* how long another program that reads or writes the file is waited for */
     SIZE_MAX_MIB = 256,    /* 65,535 rows of the longest kind take less */
+    WAL_MAX_MIB = 32,      /* it takes a program that does not end its reading to make it grow so */
     VALUE_MAX = 65536,     /* bytes of anything in it */
     NAMES_TRIED_MAX = 100, /* for a file set aside */
 };
 
 /* Identities and names are any bytes. A row is 16 bytes and those, so that a VM costs some 100 bytes. */
-static const char schema[] =
-    "BEGIN IMMEDIATE;"
-    "CREATE TABLE port(port INTEGER PRIMARY KEY, identity BLOB NOT NULL UNIQUE, name BLOB NOT NULL,"
-    " last_seen INTEGER NOT NULL, connected INTEGER NOT NULL);"
-    "PRAGMA application_id=" APPLICATION_ID ";"
-    "PRAGMA user_version=1;"
-    "COMMIT;";
+#define TABLE                                                                                                \
+    "CREATE TABLE port(port INTEGER PRIMARY KEY, identity BLOB NOT NULL UNIQUE, name BLOB NOT NULL,"         \
+    " last_seen INTEGER NOT NULL, connected INTEGER NOT NULL)"
+static const char schema[] = "BEGIN IMMEDIATE;" TABLE ";"
+                             "PRAGMA application_id=" APPLICATION_ID ";"
+                             "PRAGMA user_version=1;"
+                             "COMMIT;";
 
 /* WAL, so that an operator may read the file while vspcd writes, and a commit costs one fsync. FULL, because
  * NORMAL would lose the last transactions when the machine crashes, and a VM could meet another's port; with
@@ -36,6 +37,7 @@ static const char schema[] =
 static const char settings[] = "PRAGMA journal_mode=WAL;"
                                "PRAGMA synchronous=FULL;"
                                "PRAGMA wal_autocheckpoint=256;"
+                               "PRAGMA journal_size_limit=4194304;"
                                "PRAGMA cache_size=-512;";
 
 /* Records what SQLite has to say. Result: the negative errno. */
@@ -117,7 +119,7 @@ static int check_pages(struct port_file *file)
 /* Whose database is this, and is it whole? *empty: it has just been made. */
 static int check(struct port_file *file, bool *empty)
 {
-    int64_t id = 0, version = 0, things = 0;
+    int64_t id = 0, version = 0, things = 0, ours = 0;
     int err = ask(file, "PRAGMA application_id", &id);
     if (!err)
         err = ask(file, "PRAGMA user_version", &version);
@@ -132,7 +134,11 @@ static int check(struct port_file *file, bool *empty)
         return damaged(file, "it is another program's database");
     if (version != VERSION)
         return damaged(file, version > VERSION ? "a newer vspcd wrote it" : "it has no version");
-    return check_pages(file);
+    /* Another table may take two rows for one port. */
+    err = ask(file, "SELECT count(*) FROM sqlite_schema WHERE name='port' AND sql='" TABLE "'", &ours);
+    if (err)
+        return err;
+    return ours == 1 ? check_pages(file) : damaged(file, "its table is not vspcd's");
 }
 
 /* Opens with these flags, and asks who wrote it. */
@@ -209,16 +215,34 @@ static char *make_uri(const char *path, const char *query)
     return (char *)uri.data;
 }
 
-/* Opens the file as one that nobody changes. Otherwise SQLite keeps files beside it, which cannot be made on
- * a disk that is full or read-only. Result: whether it can be read. */
+/* The size of the WAL in bytes; -1 when it is not known. */
+static off_t wal_size(const struct port_file *file)
+{
+    struct stat st;
+    char *path = xasprintf("%s-wal", file->path);
+    off_t size = stat(path, &st) == 0 ? st.st_size : errno == ENOENT ? 0 : -1;
+    free(path);
+    return size;
+}
+
+/* Opens the file for reading alone, where SQLite cannot make or enlarge what it keeps beside it, as on a disk
+ * that is full or read-only. With what is there already the WAL is read too; else the file is opened as one
+ * that nobody changes, and what a vspcd that was killed left in the WAL is missing. Result: whether it can be
+ * read. */
 static bool open_to_read(struct port_file *file)
 {
-    bool empty = false;
-    char *uri = make_uri(file->path, "?immutable=1");
-    port_file_close(file);
-    int err = open_as(file, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, &empty);
-    free(uri);
-    return !err && !empty;
+    static const char *const ways[] = {"?readonly_shm=1", "?immutable=1"};
+    for (int i = 0; i < 2; i++) {
+        bool empty = false;
+        char *uri = make_uri(file->path, ways[i]);
+        port_file_close(file);
+        int err = open_as(file, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, &empty);
+        free(uri);
+        file->lacks_wal = i == 1 && wal_size(file) != 0;
+        if (!err && !empty)
+            return true;
+    }
+    return false;
 }
 
 int port_file_open(struct port_file *file)
@@ -226,6 +250,7 @@ int port_file_open(struct port_file *file)
     bool empty = true;
     char why[PORT_FILE_ERROR];
     int err = identify(file);
+    file->lacks_wal = false;
     if (err)
         return err;
     err = open_as(file, file->path, SQLITE_OPEN_READWRITE, &empty);
@@ -253,14 +278,26 @@ void port_file_close(struct port_file *file)
     sqlite3_finalize(file->put);
     sqlite3_finalize(file->erase);
     file->put = file->erase = NULL;
+    file->wal_inode = 0;
     sqlite3_close(file->db);
     file->db = NULL;
+}
+
+/* The inode of the WAL, 0 when there is none. */
+static ino_t wal_inode(const struct port_file *file)
+{
+    struct stat st;
+    char *path = xasprintf("%s-wal", file->path);
+    ino_t inode = stat(path, &st) == 0 ? st.st_ino : 0;
+    free(path);
+    return inode;
 }
 
 bool port_file_is_there(const struct port_file *file)
 {
     struct stat st;
-    return stat(file->path, &st) == 0 && st.st_dev == file->device && st.st_ino == file->inode;
+    return stat(file->path, &st) == 0 && st.st_dev == file->device && st.st_ino == file->inode &&
+           (!file->wal_inode || file->wal_inode == wal_inode(file));
 }
 
 /* What SQLite keeps beside a database, and the database, which goes last: without it the others mean nothing,
@@ -368,6 +405,22 @@ static int write_row(struct port_file *file, const struct port_record *record)
     return code;
 }
 
+/* As long as another program is within one transaction, the WAL cannot be begun anew, and would grow until
+ * the disk is full. */
+static int check_wal(struct port_file *file)
+{
+    const off_t most = (off_t)WAL_MAX_MIB * 1024 * 1024;
+    int err = 0;
+    if (wal_size(file) > most)
+        err = execute(file, "PRAGMA wal_checkpoint(TRUNCATE)");
+    if (!err && wal_size(file) > most) {
+        snprintf(file->error, sizeof file->error,
+                 "another program reads it for so long that its WAL has %d MiB", WAL_MAX_MIB);
+        err = -EBUSY;
+    }
+    return err;
+}
+
 int port_file_write(struct port_file *file, struct port_pool *pool)
 {
     struct port_record record;
@@ -375,7 +428,9 @@ int port_file_write(struct port_file *file, struct port_pool *pool)
     int code = SQLITE_DONE;
     if (!port_pool_next_change(pool, &record))
         return 0;
-    int err = execute(file, "BEGIN IMMEDIATE");
+    int err = check_wal(file);
+    if (!err)
+        err = execute(file, "BEGIN IMMEDIATE");
     if (err) {
         port_record_clear(&record);
         return err;
@@ -387,6 +442,8 @@ int port_file_write(struct port_file *file, struct port_pool *pool)
     if (code != SQLITE_DONE)
         return fail(file, sqlite3_extended_errcode(file->db));
     err = execute(file, "COMMIT");
+    if (!err && !file->wal_inode)
+        file->wal_inode = wal_inode(file);
     return err ? err : count == PORT_FILE_BATCH;
 }
 

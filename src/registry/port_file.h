@@ -21,9 +21,10 @@ struct port_file {
     char *path;     /* owned */
     sqlite3 *db;    /* NULL: closed */
     bool read_only; /* an open one can be read, and not written */
+    bool lacks_wal; /* and not all of it: the latest changes are missing */
     sqlite3_stmt *put, *erase;
-    dev_t device; /* of the file that was opened */
-    ino_t inode;
+    dev_t device;                /* of the file that was opened */
+    ino_t inode, wal_inode;      /* the WAL's once it is written, or 0 */
     char error[PORT_FILE_ERROR]; /* what went wrong last, for people */
 };
 

@@ -435,19 +435,34 @@ void port_pool_change_all(struct port_pool *pool)
     unlock(pool);
 }
 
+static void see(struct port_pool *pool, struct port_slot *slot, time_t now)
+{
+    slot->last_seen = now;
+    mark_changed(pool, slot);
+}
+
+/* The clock may have been set back since a VM was seen: in the future it was not. */
+static void correct_future(struct port_pool *pool, time_t now)
+{
+    /* They are the last ones, and stay in order when all become the same. */
+    struct port_slot *slot = pool->reserved ? pool->reserved->prev : NULL;
+    while (slot && slot->last_seen > now) {
+        see(pool, slot, now);
+        slot = slot == pool->reserved ? NULL : slot->prev;
+    }
+}
+
 void port_pool_touch(struct port_pool *pool, time_t now)
 {
     lock(pool);
     for (unsigned i = 0; i < pool->size; i++) {
         struct port_slot *slot = &pool->slots[i];
-        /* The clock may have been set back since the VM was seen. */
-        if (!slot->reservation || (!slot->connected && slot->last_seen <= now))
-            continue;
-        unlist(pool, slot);
-        slot->last_seen = now;
-        enlist(pool, slot);
-        mark_changed(pool, slot);
+        /* Without retention it does not matter when a VM was seen. */
+        bool is_due = (slot->connected && pool->retention > 0) || slot->last_seen > now;
+        if (slot->reservation && slot->state == SLOT_TAKEN && is_due)
+            see(pool, slot, now);
     }
+    correct_future(pool, now);
     expire(pool, now);
     unlock(pool);
 }

@@ -11,10 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "mapping/node_vspc.h"
 #include "server/state_dir.h"
 #include "vspc/loop.h"
 #include "vspc/mem.h"
+#include "vspc/node_vspc.h"
 #include "vspc/port_book.h"
 #include "vspc/text.h"
 
@@ -240,28 +240,30 @@ static bool store(struct import *import)
     const struct config *config = import->config;
     const char *dir = config->server.state_dir;
     struct port_pool *pool = port_pool_new(config->user.first_port, config->user.max_ports);
-    port_pool_set_retention(pool, (config->user.port_retention + 999) / 1000);
+    port_pool_set_retention(pool, config_retention_s(config));
     struct port_book *book = port_book_start(dir, pool);
     if (!book) {
         say("cannot open the port book in %s: %s", quote(dir, strlen(dir)).s, strerror(errno));
         port_pool_free(pool);
         return false;
     }
-    bool loaded = port_book_wait_loaded(book, DISK_TIMEOUT_MS);
-    if (loaded)
+    /* Into a pool that lacks what the book holds, a port could come that is another VM's. */
+    int unread = port_book_wait_loaded(book, DISK_TIMEOUT_MS);
+    if (!unread)
         save_all(import, pool);
     else
-        say("the port book in %s cannot be read in time", quote(dir, strlen(dir)).s);
+        say("the port book in %s cannot be read%s; nothing is imported", quote(dir, strlen(dir)).s,
+            unread == -ETIMEDOUT ? " in time" : "");
     port_book_stop_begin(book);
     int err = port_book_stop_finish(book, DISK_TIMEOUT_MS);
-    if (err && loaded)
+    if (err && !unread)
         say("not all could be written to the port book in %s; put that right and import again",
             quote(dir, strlen(dir)).s);
     /* The thread that is stuck in the disk still uses all this. */
     if (err == -ETIMEDOUT)
         _exit(1);
     port_pool_free(pool);
-    return loaded && !err;
+    return !unread && !err;
 }
 
 static void tell_summary(const struct import *import)
@@ -335,9 +337,11 @@ int import_node_vspc(struct config *config, const char *prefix)
     log_set_level(LOG_LEVEL_WARNING);
     if (!check_config(config))
         return 1;
-    int lock = state_dir_lock(config->server.state_dir);
+    int lock = state_dir_lock(config->server.state_dir, DISK_TIMEOUT_MS);
+    if (lock == -ETIMEDOUT)
+        _exit(1);
     if (lock < 0) {
-        if (lock == -EWOULDBLOCK)
+        if (lock == -EBUSY)
             say("stop that vspcd first, then import");
         return 1;
     }

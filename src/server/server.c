@@ -20,7 +20,7 @@ enum {
     WORKERS_CLOSE_MS = 2000, /* for all workers to close what they own */
     WORKERS_END_MS = 500,    /* for all of them to end their turn */
     WRITER_FLUSH_MS = 2000,  /* for this node's entries to leave Redis, and the port book to be written */
-    BOOK_READ_MS = 2000,     /* for the disk to answer at start */
+    DISK_START_MS = 2000,    /* for the state directory to be locked and the port book to be read at start */
     LOG_FLUSH_MS = 300,
     WORKERS_FREE = 8, /* their descriptors are within ADMISSION_RESERVE; those of more come on top */
 };
@@ -30,13 +30,15 @@ struct server {
     struct config *config;
     const struct config_source *source;
     struct console_shared shared;
-    int state_dir_lock;     /* -1: none */
-    struct port_book *book; /* NULL: nothing is kept on disk */
+    int state_dir_lock;        /* or as of state_dir_lock */
+    uint64_t disk_deadline_ms; /* of DISK_START_MS */
+    struct port_book *book;    /* NULL: nothing is kept on disk */
     struct acceptor *acceptor;
     struct worker **workers;
     unsigned worker_count;
     unsigned workers_open; /* have not reported that they closed everything */
     bool stopping;
+    int exit_code;
     struct loop_io signals;
     struct loop_timer deadline;
 };
@@ -79,12 +81,6 @@ static void log_config_error(char *error)
             log_error("%s", line);
 }
 
-/* In seconds, rounded up, so that 0 alone means none. */
-static uint64_t retention_of(const struct config *config)
-{
-    return (config->user.port_retention + 999) / 1000;
-}
-
 static void reload(struct server *server)
 {
     char *error = NULL;
@@ -103,7 +99,7 @@ static void reload(struct server *server)
     for (unsigned i = 0; i < server->worker_count; i++)
         worker_reload(server->workers[i], next);
     redis_writer_reload(server->shared.mapping, next);
-    port_pool_set_retention(server->shared.ports, retention_of(next));
+    port_pool_set_retention(server->shared.ports, config_retention_s(next));
     if (server->book)
         port_book_touch(server->book);
     config_unref(server->config);
@@ -207,6 +203,13 @@ static void log_ready(const struct server *server, int limit)
              by_descriptors < ports ? "descriptors" : "max_ports", limit, config->server.node_id);
 }
 
+/* Milliseconds until then. */
+static unsigned time_left(uint64_t deadline_ms)
+{
+    uint64_t now = clock_ms();
+    return now < deadline_ms ? (unsigned)(deadline_ms - now) : 0;
+}
+
 /* Takes the state directory for this process. Result: 0, also when there is none; or a negative errno when
  * another process has it. */
 static int lock_state_dir(struct server *server)
@@ -214,8 +217,8 @@ static int lock_state_dir(struct server *server)
     const char *dir = server->config->server.state_dir;
     if (!dir[0])
         return 0;
-    server->state_dir_lock = state_dir_lock(dir);
-    return server->state_dir_lock == -EWOULDBLOCK ? -EBUSY : 0;
+    server->state_dir_lock = state_dir_lock(dir, DISK_START_MS);
+    return server->state_dir_lock == -EBUSY ? -EBUSY : 0;
 }
 
 /* Reads the port book into the pool, as far as the disk answers. Result: 0 or a negative errno. */
@@ -223,12 +226,12 @@ static int start_book(struct server *server)
 {
     const char *dir = server->config->server.state_dir;
     int lock = server->state_dir_lock;
-    if (!dir[0] || lock == -ENOENT || lock == -ENOTDIR)
+    if (!dir[0] || lock == -ENOENT || lock == -ENOTDIR || lock == -ETIMEDOUT)
         return 0;
     server->book = port_book_start(dir, server->shared.ports);
     if (!server->book)
         return -errno;
-    if (!port_book_wait_loaded(server->book, BOOK_READ_MS))
+    if (port_book_wait_loaded(server->book, time_left(server->disk_deadline_ms)) == -ETIMEDOUT)
         log_warning(
             "The disk does not answer, starting without the port book: VMs get other ports than before "
             "until it has been read state_dir=%s",
@@ -246,11 +249,13 @@ static int start_all(struct server *server)
                    limit - (workers > WORKERS_FREE ? 2 * (int)(workers - WORKERS_FREE) : 0));
     shared->directory = directory_new();
     shared->ports = port_pool_new(server->config->user.first_port, server->config->user.max_ports);
-    port_pool_set_retention(shared->ports, retention_of(server->config));
+    port_pool_set_retention(shared->ports, config_retention_s(server->config));
     peer_rate_init(&shared->refusals);
     int err = watch_signals(server);
     if (!err)
         err = log_start();
+    /* Signals wait meanwhile, and there must be time left for the shutdown. */
+    server->disk_deadline_ms = clock_ms() + DISK_START_MS;
     /* First of all: where another vspcd has the directory or the address, ours must not touch what is that
      * one's on disk or in Redis. */
     if (!err)
@@ -277,23 +282,21 @@ static int start_all(struct server *server)
 
 /* Leaves what is stuck behind: it may still use what would be freed. The next start finds Redis and the state
  * directory as after a kill. */
-static void __attribute__((noreturn)) end_with_stuck(const char *what)
+static void __attribute__((noreturn)) end_with_stuck(const struct server *server, const char *what)
 {
     log_error("%s is stuck, not waiting for it", what);
     log_stop(LOG_FLUSH_MS);
-    _exit(0);
+    _exit(server->exit_code);
 }
 
 static void join_workers(struct server *server)
 {
     bool stuck = false;
     uint64_t deadline = clock_ms() + WORKERS_END_MS;
-    for (unsigned i = 0; i < server->worker_count; i++) {
-        uint64_t now = clock_ms();
-        stuck |= worker_join(server->workers[i], now < deadline ? (unsigned)(deadline - now) : 0) != 0;
-    }
+    for (unsigned i = 0; i < server->worker_count; i++)
+        stuck |= worker_join(server->workers[i], time_left(deadline)) != 0;
     if (stuck)
-        end_with_stuck("A worker");
+        end_with_stuck(server, "A worker");
     for (unsigned i = 0; i < server->worker_count; i++)
         worker_free(server->workers[i]);
 }
@@ -306,10 +309,11 @@ static void stop_writers(struct server *server)
         port_book_stop_begin(server->book);
     if (server->shared.mapping)
         redis_writer_stop(server->shared.mapping, WRITER_FLUSH_MS);
-    uint64_t now = clock_ms();
-    if (server->book &&
-        port_book_stop_finish(server->book, now < deadline ? (unsigned)(deadline - now) : 0) == -ETIMEDOUT)
-        end_with_stuck("The disk");
+    bool stuck = server->state_dir_lock == -ETIMEDOUT;
+    if (server->book)
+        stuck = port_book_stop_finish(server->book, time_left(deadline)) == -ETIMEDOUT;
+    if (stuck)
+        end_with_stuck(server, "The disk");
 }
 
 /* The later stages: workers end, then the writers. Whatever is stuck is left behind; the process ends anyway.
@@ -346,6 +350,7 @@ int server_run(struct config *config, const struct config_source *source)
         log_error("Cannot start: %s", strerror(-err));
     else
         loop_run(server.loop);
+    server.exit_code = err ? 1 : 0;
     stop_all(&server);
-    return err ? 1 : 0;
+    return server.exit_code;
 }

@@ -162,6 +162,22 @@ Test(import, a_prefix_may_be_given_and_means_only_itself)
     cr_assert(import_has_written("no key begins with \"nothing\""));
 }
 
+/* Eight values that are no port's number, and two that are no strings. */
+static void save_what_is_no_port(struct redis *r)
+{
+    const char *const no_ports[] = {"zero",   "0",    "word", "two thousand", "big",    "65536", "leading",
+                                    "020000", "sign", "-200", "tail",         "20000 ", "hex",   "0x4e20"};
+    for (size_t i = 0; i < sizeof no_ports / sizeof *no_ports; i += 2)
+        import_save_bytes(r, SAVED_PREFIX, no_ports[i], strlen(no_ports[i]), no_ports[i + 1]);
+    import_save_bytes(r, SAVED_PREFIX, "nul", 3, "20000");
+    freeReplyObject(redis_ask(r, "SET " SAVED_PREFIX "nul %b",
+                              "2\0"
+                              "000",
+                              (size_t)5));
+    freeReplyObject(redis_ask(r, "RPUSH " SAVED_PREFIX "list 20000"));
+    freeReplyObject(redis_ask(r, "HSET " SAVED_PREFIX "hash port 20000"));
+}
+
 Test(import, what_cannot_be_taken_is_skipped_and_named)
 {
     struct redis *r = redis_start();
@@ -184,17 +200,7 @@ Test(import, what_cannot_be_taken_is_skipped_and_named)
     import_save(r, "", first + 4);
     import_save_bytes(r, SAVED_PREFIX, longer, sizeof longer, "20000");
     import_save_bytes(r, SAVED_PREFIX, "empty", 5, "");
-    const char *const no_ports[] = {"zero",   "0",    "word", "two thousand", "big",    "65536", "leading",
-                                    "020000", "sign", "-200", "tail",         "20000 ", "hex",   "0x4e20"};
-    for (size_t i = 0; i < sizeof no_ports / sizeof *no_ports; i += 2)
-        import_save_bytes(r, SAVED_PREFIX, no_ports[i], strlen(no_ports[i]), no_ports[i + 1]);
-    import_save_bytes(r, SAVED_PREFIX, "nul", 3, "20000");
-    freeReplyObject(redis_ask(r, "SET " SAVED_PREFIX "nul %b",
-                              "2\0"
-                              "000",
-                              (size_t)5));
-    freeReplyObject(redis_ask(r, "RPUSH " SAVED_PREFIX "list 20000"));
-    freeReplyObject(redis_ask(r, "HSET " SAVED_PREFIX "hash port 20000"));
+    save_what_is_no_port(r);
 
     char *summary = xasprintf("imported 3 of 21 saved ports; skipped: 2 not a string in Redis, "
                               "1 without a value, or expired meanwhile, 8 not a port number, "

@@ -1,6 +1,7 @@
 /* What keeps an import from its work: it says so, exits 1, and leaves the port book as it was. */
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "import_run.h"
+#include "ports_db.h"
 #include "probe.h"
 
 TestSuite(import_failures, .timeout = 240);
@@ -151,6 +153,32 @@ Test(import_failures, without_a_state_directory_that_keeps_ports_it_fails)
     free(dir);
 }
 
+/* What it holds is not known then, and must not lose against what is imported. */
+Test(import_failures, a_port_book_that_is_locked_is_an_error_and_stays_as_it_is)
+{
+    struct redis *r = redis_start();
+    struct daemon *d = import_daemon(VSPCD, r, 16);
+    char *book = xasprintf("%s/ports.db", d->state_dir), *const arguments[] = {"--import-node-vspc", NULL};
+    sqlite3 *other;
+    daemon_start(d);
+    import_expect_port(d, r, "known", d->first_user_port);
+    daemon_stop(d);
+    import_save(r, "other", d->first_user_port);
+    cr_assert_eq(sqlite3_open(book, &other), SQLITE_OK);
+    cr_assert_eq(sqlite3_exec(other, "PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE", NULL, NULL, NULL),
+                 SQLITE_OK);
+    pid_t pid = import_start(d, arguments);
+    WAIT_FOR(import_has_written("cure=\"end the program that has it open\""), SOON, "it is not told");
+    /* From now on it could write, and there is a last attempt at the end. */
+    sqlite3_close(other);
+    import_expect_exit(pid, 1);
+    cr_assert(import_has_written("cannot be read; nothing is imported"));
+    cr_assert_eq(ports_db_port(book, "known"), d->first_user_port);
+    cr_assert_eq(ports_db_count(book), 1);
+    import_ports(d, 0, "skipped: 1 with a port that is in the port book already");
+    free(book);
+}
+
 Test(import_failures, a_disk_that_is_full_is_an_error)
 {
     struct redis *r = redis_start();
@@ -163,7 +191,7 @@ Test(import_failures, a_disk_that_is_full_is_an_error)
     }
     const char *program = d->program;
     /* In units of 512 or 1024 bytes: enough for the book, not for what is to be in it. */
-    probe_run_before(d, "ulimit -f 50");
+    probe_run_before(d, "ulimit -f 100");
     import_ports(d, 1, "not all could be written");
     cr_assert(!import_has_written("imported"));
     d->program = program;

@@ -172,6 +172,31 @@ Test(port_disk, full_disk_is_an_outage_of_the_book_alone_and_then_all_is_written
     free(book);
 }
 
+/* As after the crash of a machine whose disk has filled up. */
+Test(port_disk, full_disk_after_a_kill_gives_vms_their_ports)
+{
+    uint16_t ports[VMS];
+    unshare_mounts();
+    struct redis *r = redis_start();
+    struct daemon *d = sticky_daemon(VSPCD, r, 2 * VMS);
+    char *filler = xasprintf("%s/filler", d->state_dir), *book = sticky_book(d);
+    cr_assert_eq(mount("none", d->state_dir, "tmpfs", 0, "size=200k"), 0);
+    struct fleet *f = sticky_start(r, d, VMS, ports);
+    WAIT_FOR(ports_db_count(book) == VMS, SOON, "the book lacks VMs");
+    daemon_kill(d);
+    fleet_wait_lost(f, SOON);
+    fill(filler);
+    daemon_start(d);
+    cr_assert_eq(daemon_count_log(d, "reserved_ports=30\n"), 1);
+    sticky_expect(r, f, ports);
+    probe_wait_line(d, "Port book cannot be written", "", SOON);
+    fleet_free(f);
+    daemon_stop(d);
+    umount(d->state_dir);
+    free(filler);
+    free(book);
+}
+
 /* Makes the state directory read-only, or lets it be written again, until it is unmounted. */
 static void set_read_only(struct daemon *d, bool read_only)
 {
@@ -228,6 +253,42 @@ Test(port_disk, read_only_directory_gives_vms_their_ports)
     fleet_wait_lost(f, SOON);
     expect_ports_from_read_only(r, d, f, ports);
     fleet_free(f);
+    free(book);
+}
+
+/* What SQLite needs to read the latest changes is gone, and cannot be made anew. */
+Test(port_disk, changes_that_could_not_be_read_are_restored_before_anything_is_written)
+{
+    unshare_mounts();
+    struct redis *r = redis_start();
+    struct daemon *d = sticky_daemon(VSPCD, r, 16);
+    char *book = sticky_book(d), *shm = xasprintf("%s-shm", book);
+    daemon_start(d);
+    int old = sticky_visit(d, r, "old");
+    daemon_stop(d);
+    daemon_start(d);
+    int latest = sticky_visit(d, r, "latest"), last = sticky_visit(d, r, "last");
+    WAIT_FOR(ports_db_port(book, "last") == last, SOON, "it is not in the book");
+    daemon_kill(d);
+    cr_assert_eq(unlink(shm), 0);
+
+    cr_assert_eq(mount(d->state_dir, d->state_dir, NULL, MS_BIND, NULL), 0);
+    set_read_only(d, true);
+    daemon_start(d);
+    probe_wait_line(d, "Port book cannot be written", "writable", SOON);
+    cr_assert_eq(probe_count_lines(d, "reserved_ports=1", "latest_changes=missing"), 1);
+    cr_assert_eq(sticky_visit(d, r, "old"), old);
+    cr_assert_eq(sticky_visit(d, r, "new"), latest, "nobody knows whose it was");
+    set_read_only(d, false);
+    daemon_wait_log(d, "Port book is written again", SOON);
+    cr_assert_eq(ports_db_port(book, "last"), last);
+    cr_assert_eq(ports_db_port(book, "new"), latest);
+    cr_assert_eq(ports_db_count(book), 3);
+    cr_assert_eq(sticky_visit(d, r, "last"), last);
+    cr_assert_eq(daemon_count_log(d, "Port book read"), 2);
+    daemon_stop(d);
+    umount(d->state_dir);
+    free(shm);
     free(book);
 }
 

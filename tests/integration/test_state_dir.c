@@ -79,6 +79,29 @@ Test(state_dir, holds_the_process_id_and_a_lock)
     free(path);
 }
 
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+    cr_assert_eq(stat(path, &st), 0);
+    return st.st_mode & 07777;
+}
+
+/* Whoever can open the file, if only to read, can lock it. */
+Test(state_dir, lock_file_is_for_vspcd_alone)
+{
+    struct daemon *d = daemon_new(VSPCD, 16);
+    char *path = path_in(d, "vspcd.lock");
+    umask(0);
+    daemon_start(d);
+    cr_assert_eq(mode_of(path), 0600);
+    daemon_stop(d);
+    cr_assert_eq(chmod(path, 0644), 0);
+    daemon_start(d);
+    cr_assert_eq(mode_of(path), 0600);
+    daemon_stop(d);
+    free(path);
+}
+
 Test(state_dir, that_is_missing_is_a_warning_and_ports_are_sticky_all_the_same)
 {
     static const char *const missing[] = {"%s/not-there", "%s/vspcd.lock", ""};

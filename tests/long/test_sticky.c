@@ -132,3 +132,37 @@ Test(sticky, book_keeps_up_with_a_storm)
     daemon_stop(d);
     free(book);
 }
+
+/* Whatever a shutdown waits for is stuck, and there is much to close. */
+Test(sticky, sigterm_with_redis_and_disk_frozen_and_five_thousand_vms_ends_in_time)
+{
+    enum { STOP_MS = 5000 };
+    struct redis *r;
+    struct daemon *d = start(&r);
+    char *book = xasprintf("%s/ports.db", d->state_dir);
+    struct fleet *f = fleet_new(d, VMS, "vm-", NULL);
+    srand(12);
+    connect_all(f, r);
+    note_ports(r, had);
+    WAIT_FOR(ports_db_count(book) == VMS, SOON, "the book lacks VMs");
+    daemon_freeze_thread(d, "disk");
+    redis_freeze(r);
+    uint64_t from = clock_ms();
+    daemon_signal(d, SIGTERM);
+    int status = daemon_wait_exit(d, SOON);
+    uint64_t took = clock_ms() - from;
+    printf("stopped after %llu ms\n", (unsigned long long)took);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
+    cr_assert_lt(took, STOP_MS);
+    cr_assert_eq(probe_count_lines(d, "The disk is stuck", ""), 1);
+    redis_thaw(r);
+    fleet_wait_lost(f, SOON);
+    daemon_start(d);
+    redis_wait_hlen(r, "VM:Port", 0, 4 * SOON);
+    connect_all(f, r);
+    note_ports(r, has);
+    cr_assert_arr_eq(has, had, sizeof had);
+    fleet_free(f);
+    daemon_stop(d);
+    free(book);
+}

@@ -1,7 +1,7 @@
 /* Reading what node-vspc saved, from something that does not answer as Redis does. */
-#include "mapping/node_vspc.h"
 #include "mapping/node_vspc_name.h"
 #include "redis_server.h"
+#include "vspc/node_vspc.h"
 
 TestSuite(node_vspc, .timeout = 60);
 

@@ -6,8 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vspc/loop.h"
 #include "vspc/mem.h"
 #include "vspc/port_pool.h"
+
+#ifndef NDEBUG /* what sanitizers run with */
+#define SLOWER 20
+#else
+#define SLOWER 1
+#endif
 
 enum { FIRST = 20000, A_DAY = 86400, NOW = 1700000000 };
 
@@ -205,6 +212,10 @@ Test(port_pool, without_retention_nothing_is_reserved)
     forget_changes(pool);
     cr_assert_eq(take(pool, "a"), FIRST + 1);
     expect_change(pool, FIRST + 1, "a", false, NOW);
+    port_pool_connected(pool, FIRST + 1, "a", 1, NOW);
+    forget_changes(pool);
+    port_pool_touch(pool, NOW + 10);
+    expect_no_change(pool);
     port_pool_put(pool, FIRST + 1);
     expect_change(pool, FIRST + 1, NULL, false, 0);
     cr_assert_not(port_pool_restore(pool, &record, NOW));
@@ -316,6 +327,34 @@ Test(port_pool, clock_that_was_set_back_does_not_make_reservations_eternal)
     port_pool_touch(pool, NOW + A_DAY + 1);
     cr_assert_eq(take_at(pool, "c", NOW + A_DAY + 1), FIRST + 1);
     cr_assert_eq(take_at(pool, "d", NOW + A_DAY + 1), FIRST);
+    port_pool_free(pool);
+}
+
+/* With every VM seen in a future of its own, which is the worst. Each VM of a storm waits for the pool's
+ * lock. */
+Test(port_pool, clock_that_was_set_back_is_corrected_in_a_moment)
+{
+    enum { VMS = 45000 };
+    struct port_pool *pool = port_pool_new(FIRST, VMS);
+    port_pool_set_retention(pool, A_DAY);
+    for (int i = 0; i < VMS; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%d", i);
+        cr_assert_eq(visit(pool, name, NOW + A_DAY + i), FIRST + i);
+    }
+    forget_changes(pool);
+    uint64_t from = clock_ms();
+    port_pool_touch(pool, NOW);
+    unsigned took = (unsigned)(clock_ms() - from);
+    printf("%d VMs corrected in %u ms\n", VMS, took);
+    cr_assert_lt(took, 20 * SLOWER);
+    for (int i = 0; i < VMS; i++) {
+        struct port_record record;
+        cr_assert(port_pool_next_change(pool, &record));
+        cr_assert_eq(record.last_seen, NOW);
+        port_record_clear(&record);
+    }
+    cr_assert_eq(take_at(pool, "new", NOW), FIRST, "they are not in their order any more");
     port_pool_free(pool);
 }
 
