@@ -88,6 +88,7 @@ int state_dir_lock(const char *dir, unsigned timeout_ms)
     if (result == 0)
         result = thread_join(thread, timeout_ms);
     if (result == -ETIMEDOUT) {
+        pthread_detach(thread);
         log_warning(
             "The disk does not answer, the state directory is left alone until the next start state_dir=%s",
             quote(dir, strlen(dir)).s);
