@@ -44,7 +44,7 @@ struct console_owner {
     struct log_rate takeovers;
     struct log_rate renames;
     struct log_rate migrations;
-    struct log_rate ignored; /* what a host says about a migration and has no effect */
+    struct log_rate ignored;   /* what a host says about a migration and has no effect */
     struct log_rate users;     /* who come and go */
     uint8_t buffer[READ_SIZE]; /* what one readiness event reads */
 };

@@ -3,7 +3,7 @@
 
 #include "model_run.h"
 
-enum { SEQUENCES = 3000 };
+enum { SEQUENCES = 2000 };
 
 Test(model_long, random_events_have_the_consequences_that_the_protocol_says, .timeout = 3600)
 {
