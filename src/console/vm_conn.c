@@ -228,12 +228,13 @@ void vm_conn_finish(struct vm_conn *conn, enum vm_outcome outcome)
 {
     if (outcome == VM_GONE)
         return;
+    /* Before the users: a VM stands still until it gets GOAHEAD. */
+    if (outcome != VM_ENDED)
+        vm_conn_flush(conn);
     if (conn->state == VM_ATTACHED)
         console_flush_users(conn->console);
     if (outcome == VM_ENDED)
         conn_ended(conn);
-    else
-        vm_conn_flush(conn);
 }
 
 static void on_io(struct loop_io *io, uint32_t events)
