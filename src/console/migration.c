@@ -69,11 +69,6 @@ static void forget(struct migration *m)
     free(m);
 }
 
-static enum vmotion_state state_of(const struct console *console)
-{
-    return console->migration ? console->migration->vmotion.state : VMOTION_NONE;
-}
-
 bool migration_keeps_input(const struct console *console)
 {
     return console->migration && vmotion_keeps_input(&console->migration->vmotion);
@@ -207,7 +202,7 @@ void migration_abort(struct console *console)
 void migration_source_spoke(struct console *console)
 {
     struct migration *m = console->migration;
-    bool was_frozen = state_of(console) == VMOTION_FROZEN;
+    bool was_frozen = m->vmotion.state == VMOTION_FROZEN;
     vmotion_happened(&m->vmotion, VMOTION_SOURCE_SPOKE, loop_now(console->owner->loop));
     if (was_frozen)
         log_migration(console, "VM runs on at its old host, which did not say so", console->vm);
