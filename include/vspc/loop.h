@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 struct loop;
 struct loop_io;
@@ -52,6 +53,8 @@ void loop_set_gather(struct loop *loop, unsigned gather_ms);
 uint64_t loop_now(const struct loop *loop);
 /* The same clock, read now. Any thread. */
 uint64_t clock_ms(void);
+/* timeout_ms from now on that clock, as pthread functions with a timeout want it. Any thread. */
+struct timespec clock_deadline(clockid_t clock, unsigned timeout_ms);
 
 /* Registers io->fd, level-triggered. Result: 0 or a negative errno. */
 int loop_io_add(struct loop *loop, struct loop_io *io, int fd, uint32_t events, loop_io_fn *fn);

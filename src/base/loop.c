@@ -312,16 +312,22 @@ int thread_start(pthread_t *thread, const char *name, void *(*fn)(void *arg), vo
     return 0;
 }
 
-int thread_join(pthread_t thread, unsigned timeout_ms)
+struct timespec clock_deadline(clockid_t clock, unsigned timeout_ms)
 {
     struct timespec deadline;
-    clock_gettime(CLOCK_REALTIME, &deadline);
+    clock_gettime(clock, &deadline);
     deadline.tv_sec += timeout_ms / 1000;
     deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
     if (deadline.tv_nsec >= 1000000000) {
         deadline.tv_sec++;
         deadline.tv_nsec -= 1000000000;
     }
+    return deadline;
+}
+
+int thread_join(pthread_t thread, unsigned timeout_ms)
+{
+    struct timespec deadline = clock_deadline(CLOCK_REALTIME, timeout_ms);
     /* Not pthread_clockjoin_np, which thread sanitizers of today do not know for a join. */
     return -pthread_timedjoin_np(thread, NULL, &deadline);
 }

@@ -29,7 +29,7 @@ static void log_ignored(struct console *console, const char *what, const struct 
     log_about(console, &console->owner->ignored, LOG_LEVEL_WARNING, what, peer);
 }
 
-/* The VM is where it was announced, or was all the time: what its host says of itself is for the log only. */
+/* From where to where, and what the destination has told of itself, which is for the log only. */
 static void log_migrated(struct console *console, const struct vm_conn *source)
 {
     char from[SOCK_TEXT] = "gone", to[SOCK_TEXT], uuid[UUID_TEXT] = "";

@@ -280,14 +280,7 @@ struct port_book *port_book_start(const char *dir, struct port_pool *pool)
 
 int port_book_wait_loaded(struct port_book *book, unsigned timeout_ms)
 {
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += timeout_ms / 1000;
-    deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (deadline.tv_nsec >= 1000000000) {
-        deadline.tv_sec++;
-        deadline.tv_nsec -= 1000000000;
-    }
+    struct timespec deadline = clock_deadline(CLOCK_MONOTONIC, timeout_ms);
     int err = 0;
     pthread_mutex_lock(&book->lock);
     while (book->load_result == LOADING && !err)

@@ -215,14 +215,28 @@ static char *make_uri(const char *path, const char *query)
     return (char *)uri.data;
 }
 
+/* Looks at the WAL. Result: 0 or a negative errno. */
+static int stat_wal(const struct port_file *file, struct stat *st)
+{
+    char *path = xasprintf("%s-wal", file->path);
+    int err = stat(path, st) == 0 ? 0 : -errno;
+    free(path);
+    return err;
+}
+
 /* The size of the WAL in bytes; -1 when it is not known. */
 static off_t wal_size(const struct port_file *file)
 {
     struct stat st;
-    char *path = xasprintf("%s-wal", file->path);
-    off_t size = stat(path, &st) == 0 ? st.st_size : errno == ENOENT ? 0 : -1;
-    free(path);
-    return size;
+    int err = stat_wal(file, &st);
+    return !err ? st.st_size : err == -ENOENT ? 0 : -1;
+}
+
+/* The inode of the WAL, 0 when there is none. */
+static ino_t wal_inode(const struct port_file *file)
+{
+    struct stat st;
+    return stat_wal(file, &st) == 0 ? st.st_ino : 0;
 }
 
 /* Opens the file for reading alone, where SQLite cannot make or enlarge what it keeps beside it, as on a disk
@@ -281,16 +295,6 @@ void port_file_close(struct port_file *file)
     file->wal_inode = 0;
     sqlite3_close(file->db);
     file->db = NULL;
-}
-
-/* The inode of the WAL, 0 when there is none. */
-static ino_t wal_inode(const struct port_file *file)
-{
-    struct stat st;
-    char *path = xasprintf("%s-wal", file->path);
-    ino_t inode = stat(path, &st) == 0 ? st.st_ino : 0;
-    free(path);
-    return inode;
 }
 
 bool port_file_is_there(const struct port_file *file)
