@@ -34,7 +34,6 @@ void pace_destroy(struct pace *pace)
     if (pace->timer_fd >= 0)
         close(pace->timer_fd);
     close(pace->epoll_fd);
-    samples_clear(&pace->turns);
 }
 
 int pace_add(struct pace *pace, struct pace_io *io)
@@ -64,6 +63,15 @@ void pace_schedule(struct pace *pace, struct pace_schedule *schedule)
     if (pace->schedule_count == PACE_SCHEDULES_MAX)
         abort();
     pace->schedules[pace->schedule_count++] = schedule;
+}
+
+void pace_unschedule(struct pace *pace, struct pace_schedule *schedule)
+{
+    for (unsigned i = 0; i < pace->schedule_count; i++)
+        if (pace->schedules[i] == schedule) {
+            pace->schedules[i] = pace->schedules[--pace->schedule_count];
+            return;
+        }
 }
 
 /* Starts all that is due. */
@@ -103,7 +111,6 @@ bool pace_run(struct pace *pace, uint64_t until_ns)
     while (!pace->stopped && clock_ns() < until_ns) {
         arm(pace, until_ns);
         int n = epoll_wait(pace->epoll_fd, batch, BATCH, -1);
-        uint64_t start = clock_ns();
         for (int i = 0; i < n; i++) {
             struct pace_io *io = batch[i].data.ptr;
             run_due(pace);
@@ -111,7 +118,6 @@ bool pace_run(struct pace *pace, uint64_t until_ns)
                 io->fn(io, batch[i].events);
         }
         run_due(pace);
-        samples_add(&pace->turns, clock_ns() - start);
     }
     return pace->stopped;
 }

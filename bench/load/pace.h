@@ -2,15 +2,12 @@
  *
  * A schedule's moments are laid down in advance and none is dropped: what starts late is told when it was
  * due, so that a load program that is held up does not hide what its victim would have suffered meanwhile.
- * The loop times its own turns, which tells how much of what it measures is its own doing. One thread has one
- * pace and all that is registered with it. */
+ * One thread has one pace and all that is registered with it. */
 #ifndef VSPC_PACE_H
 #define VSPC_PACE_H
 
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "samples.h"
 
 struct pace_io;
 typedef void pace_io_fn(struct pace_io *io, uint32_t events);
@@ -31,7 +28,7 @@ struct pace_schedule {
     void (*fn)(struct pace_schedule *schedule, uint64_t due_ns);
 };
 
-enum { PACE_SCHEDULES_MAX = 4 };
+enum { PACE_SCHEDULES_MAX = 8 };
 
 struct pace {
     int epoll_fd, timer_fd;
@@ -39,7 +36,6 @@ struct pace {
     uint64_t armed_ns; /* what timer_fd is set to */
     unsigned schedule_count;
     struct pace_schedule *schedules[PACE_SCHEDULES_MAX];
-    struct samples turns; /* how long each turn took, from one wait to the next */
 };
 
 /* CLOCK_MONOTONIC. */
@@ -56,8 +52,10 @@ void pace_set(struct pace *pace, struct pace_io *io, uint32_t events);
 /* Closes the descriptor, if there is one. */
 void pace_close(struct pace_io *io);
 
-/* Adds a schedule, which must stay for as long as the pace. At most PACE_SCHEDULES_MAX. */
+/* Adds a schedule, which must stay until pace_unschedule. At most PACE_SCHEDULES_MAX. */
 void pace_schedule(struct pace *pace, struct pace_schedule *schedule);
+/* Takes it out, if it is in. */
+void pace_unschedule(struct pace *pace, struct pace_schedule *schedule);
 
 /* Runs until pace_stop, or until that moment of clock_ns. Result: whether it was stopped. */
 bool pace_run(struct pace *pace, uint64_t until_ns);

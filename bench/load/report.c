@@ -1,0 +1,133 @@
+#include "report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "facts.h"
+#include "units.h"
+#include "vspc/mem.h"
+#include "vspc/text.h"
+
+enum { LABEL_COLUMN = 30, LINE = 96 };
+
+void report_free(struct report *report)
+{
+    free(report->moments);
+    report->moments = NULL;
+    report->moment_count = 0;
+}
+
+void report_figure(struct report *report, const char *key, const char *text, const char *unit, double value)
+{
+    if (report->figure_count < REPORT_FIGURES_MAX)
+        report->figures[report->figure_count++] = (struct figure){key, text, unit, value};
+}
+
+/* Makes one moment of two that follow each other: the later, with the longer of the times. */
+static struct moment joined(const struct moment *earlier, const struct moment *later)
+{
+    struct moment both = *later;
+    if (both.p50_ns < earlier->p50_ns)
+        both.p50_ns = earlier->p50_ns;
+    if (both.p99_ns < earlier->p99_ns)
+        both.p99_ns = earlier->p99_ns;
+    if (both.max_ns < earlier->max_ns)
+        both.max_ns = earlier->max_ns;
+    return both;
+}
+
+/* Makes one moment of each two. */
+static void halve(struct report *report)
+{
+    for (size_t i = 0; i < REPORT_MOMENTS_MAX / 2; i++)
+        report->moments[i] = joined(&report->moments[2 * i], &report->moments[2 * i + 1]);
+    report->moment_count = REPORT_MOMENTS_MAX / 2;
+    report->moments_each *= 2;
+}
+
+void report_moment(struct report *report, const struct moment *moment)
+{
+    if (!report->moments) {
+        report->moments = xcalloc(REPORT_MOMENTS_MAX, sizeof *report->moments);
+        report->moments_each = report->moments_last = 1;
+    }
+    if (report->moment_count && report->moments_last < report->moments_each) {
+        struct moment *last = &report->moments[report->moment_count - 1];
+        *last = joined(last, moment);
+        report->moments_last++;
+        return;
+    }
+    if (report->moment_count == REPORT_MOMENTS_MAX)
+        halve(report);
+    report->moments[report->moment_count++] = *moment;
+    report->moments_last = 1;
+}
+
+/* Prints settings one behind the other, in lines that fit. */
+static void print_settings(const struct bench_options *options, FILE *out)
+{
+    struct facts facts;
+    facts_settings(&facts, options);
+    int column = 0;
+    for (unsigned i = 0; i < facts.count; i++) {
+        const struct fact *row = &facts.rows[i];
+        struct quoted value = printable(row->value, strlen(row->value));
+        int len = (int)(strlen(row->label) + strlen(value.s)) + 1;
+        if (column > 0 && column + 2 + len > LINE)
+            column = 0, fputs(",\n", out);
+        column += fprintf(out, "%s%s %s", column > 0 ? ", " : "", row->label, value.s);
+    }
+    fputs("\n\n", out);
+}
+
+static void print_facts(const struct facts *facts, FILE *out)
+{
+    for (unsigned i = 0; i < facts->count; i++)
+        fprintf(out, "%-*s  %s\n", LABEL_COLUMN - 2, facts->rows[i].label, facts->rows[i].value);
+}
+
+/* Prints what was timed, a line each; nothing when nothing was. */
+static void print_latencies(const struct tally *tally, FILE *out)
+{
+    static const double percents[] = {50, 90, 99, 99.9, 100};
+    bool headed = false;
+    for (unsigned i = 0; i < LATENCIES; i++) {
+        const struct histogram *h = &tally->latencies[i];
+        char text[UNITS_TEXT];
+        if (h->count == 0)
+            continue;
+        if (!headed)
+            fprintf(out, "\n%-*s%10s%10s%10s%10s%10s%12s\n", LABEL_COLUMN, "", "p50", "p90", "p99", "p99.9",
+                    "max", "count");
+        headed = true;
+        fprintf(out, "%-*s", LABEL_COLUMN, latency_texts[i]);
+        for (size_t p = 0; p < sizeof percents / sizeof *percents; p++)
+            fprintf(out, "%10s", units_time(text, (double)histogram_percentile(h, percents[p])));
+        fprintf(out, "%12s\n", units_count(text, h->count));
+    }
+}
+
+void report_print(const struct report *report, FILE *out)
+{
+    struct facts facts;
+    char took[UNITS_TEXT];
+    fprintf(out, "%s: %s, %s", facts_verdict(report), scenario_names[report->options->scenario],
+            units_time(took, report->seconds * 1e9));
+    if (!report->ok && report->interrupted)
+        fputs(", interrupted", out);
+    fputs("\n", out);
+    if (*report->failure)
+        fprintf(out, "%s\n", printable(report->failure, strlen(report->failure)).s);
+    print_settings(report->options, out);
+    facts_load(&facts, report);
+    print_facts(&facts, out);
+    print_latencies(&report->tally, out);
+    facts_server(&facts, report);
+    if (facts.count)
+        fputs("\n", out);
+    print_facts(&facts, out);
+    facts_figures(&facts, report);
+    if (facts.count)
+        fputs("\n", out);
+    print_facts(&facts, out);
+}
