@@ -51,7 +51,7 @@ static struct tick *add_tick(struct axis *axis, double at)
     static struct tick none;
     if (axis->tick_count == TICKS_MAX)
         return &none;
-    axis->ticks[axis->tick_count].at = at;
+    axis->ticks[axis->tick_count] = (struct tick){.at = at};
     return &axis->ticks[axis->tick_count++];
 }
 
@@ -113,9 +113,12 @@ static void mark_percentiles(struct axis *axis)
     axis->label = "percentile";
     snprintf(add_tick(axis, 0)->text, UNITS_TEXT, "0");
     snprintf(add_tick(axis, log10(2))->text, UNITS_TEXT, "50");
-    for (int nines = 1; nines <= axis->high; nines++)
-        snprintf(add_tick(axis, nines)->text, UNITS_TEXT, "%.*f", nines > 2 ? nines - 2 : 0,
-                 100 * (1 - pow(10, -nines)));
+    for (int nines = 1; nines <= axis->high; nines++) {
+        struct tick *tick = add_tick(axis, nines);
+        /* Where they stand close, only every other has room for its text. */
+        if (axis->high < 6 || nines < 4 || nines % 2 == 0)
+            snprintf(tick->text, UNITS_TEXT, "%.*f", nines > 2 ? nines - 2 : 0, 100 * (1 - pow(10, -nines)));
+    }
 }
 
 static void mark_seconds(struct axis *axis)

@@ -23,14 +23,22 @@ void report_figure(struct report *report, const char *key, const char *text, con
         report->figures[report->figure_count++] = (struct figure){key, text, unit, value};
 }
 
-/* Makes one moment of two that follow each other: the later, with the longer of the times. */
-static struct moment joined(const struct moment *earlier, const struct moment *later)
+/* The mean of two times of which the first stands for `weight` moments; of a moment without any, the other.
+ */
+static uint64_t mean(uint64_t a, uint64_t b, unsigned weight)
+{
+    if (a == 0 || b == 0)
+        return a + b;
+    return (uint64_t)(((double)a * weight + (double)b) / (weight + 1));
+}
+
+/* Makes one moment of two that follow each other, the earlier standing for `weight` of the later: the later's
+ * counters, the mean of the percentiles, the longest time. */
+static struct moment joined(const struct moment *earlier, const struct moment *later, unsigned weight)
 {
     struct moment both = *later;
-    if (both.p50_ns < earlier->p50_ns)
-        both.p50_ns = earlier->p50_ns;
-    if (both.p99_ns < earlier->p99_ns)
-        both.p99_ns = earlier->p99_ns;
+    both.p50_ns = mean(earlier->p50_ns, later->p50_ns, weight);
+    both.p99_ns = mean(earlier->p99_ns, later->p99_ns, weight);
     if (both.max_ns < earlier->max_ns)
         both.max_ns = earlier->max_ns;
     return both;
@@ -40,7 +48,7 @@ static struct moment joined(const struct moment *earlier, const struct moment *l
 static void halve(struct report *report)
 {
     for (size_t i = 0; i < REPORT_MOMENTS_MAX / 2; i++)
-        report->moments[i] = joined(&report->moments[2 * i], &report->moments[2 * i + 1]);
+        report->moments[i] = joined(&report->moments[2 * i], &report->moments[2 * i + 1], 1);
     report->moment_count = REPORT_MOMENTS_MAX / 2;
     report->moments_each *= 2;
 }
@@ -53,8 +61,7 @@ void report_moment(struct report *report, const struct moment *moment)
     }
     if (report->moment_count && report->moments_last < report->moments_each) {
         struct moment *last = &report->moments[report->moment_count - 1];
-        *last = joined(last, moment);
-        report->moments_last++;
+        *last = joined(last, moment, report->moments_last++);
         return;
     }
     if (report->moment_count == REPORT_MOMENTS_MAX)

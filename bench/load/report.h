@@ -53,7 +53,7 @@ void report_free(struct report *report);
 /* Adds a figure; key, text and unit must stay. More than REPORT_FIGURES_MAX are left out. */
 void report_figure(struct report *report, const char *key, const char *text, const char *unit, double value);
 /* Adds a moment, later than those before. However long the run, the time line stays short: when it has
- * REPORT_MOMENTS_MAX, each two become one, and so do those to come. */
+ * REPORT_MOMENTS_MAX, each two become one, with the mean of their percentiles, and so do those to come. */
 void report_moment(struct report *report, const struct moment *moment);
 
 /* A plain table on `out`. */

@@ -32,7 +32,8 @@ static const char style[] =
     ".tiles,.charts{display:grid;gap:14px}\n"
     ".tiles{grid-template-columns:repeat(auto-fit,minmax(150px,1fr));margin:18px 0 14px}\n"
     ".tiles .card{padding:10px 16px}\n"
-    ".tiles b{display:block;font-size:23px;line-height:1.3;font-variant-numeric:tabular-nums}\n"
+    ".tiles "
+    "b{display:block;white-space:nowrap;font-size:23px;line-height:1.3;font-variant-numeric:tabular-nums}\n"
     ".tiles span{color:var(--soft);font-size:.87em;line-height:1.35;display:block}\n"
     ".charts{grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr))}\n"
     "figure{margin:0;padding:12px 14px}\n"
@@ -65,7 +66,7 @@ static const char style[] =
     "--c4:#c92f3c;--c5:#0d8a9e;--c6:#8a6116;--c7:#c2408f;--c8:#7c8794}\n"
     "body{font-size:11px;-webkit-print-color-adjust:exact;print-color-adjust:exact}main{padding:0}"
     "figure,tr,.card{break-inside:avoid}h2{break-after:avoid}.charts{grid-template-columns:1fr "
-    "1fr}.tiles{grid-template-columns:repeat(5,1fr)}}\n";
+    "1fr}.tiles{grid-template-columns:repeat(5,1fr);gap:8px}.tiles b{font-size:17px}}\n";
 
 /* Opens the page: what it is of, the verdict, and why it failed. */
 static void write_head(const struct report *report, FILE *out)

@@ -45,8 +45,8 @@ struct server_figures server_look(int pid)
     struct server_figures figures = {0};
     clockid_t clock;
     struct timespec ts;
-    /* clock_getcpuclockid takes 0 for the caller itself. */
-    if (pid <= 0 || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &ts) < 0 ||
+    /* For clock_getcpuclockid 0 is the caller itself, but there is no /proc/0. */
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &ts) < 0 ||
         !read_rss(pid, &figures.rss_kib))
         return (struct server_figures){0};
     figures.cpu_s = (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;

@@ -146,6 +146,7 @@ Test(report_html, moments_may_coincide_go_back_or_know_nothing)
 {
     struct fixture *f = fixture_make(3);
     struct moment same = f->report.moments[2], none = {.at_s = 4}, late = {.at_s = 2600000};
+    same.counters[COUNT_COMPLETED] += 5;
     report_moment(&f->report, &same);
     report_moment(&f->report, &none);
     late.counters[COUNT_COMPLETED] = UINT64_MAX;
