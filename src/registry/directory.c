@@ -165,11 +165,6 @@ bool directory_release(struct directory *dir, struct directory_entry *entry)
     return gone;
 }
 
-static int by_since(const struct directory_key *a, const struct directory_key *b)
-{
-    return (a->since_ms > b->since_ms) - (a->since_ms < b->since_ms);
-}
-
 void directory_linger(struct directory *dir, struct directory_entry *entry, uint64_t since_ms, bool has_users)
 {
     struct directory_key *key = entry->key;
@@ -177,14 +172,11 @@ void directory_linger(struct directory *dir, struct directory_entry *entry, uint
     unlist(key);
     key->since_ms = since_ms;
     key->list = has_users ? &dir->lingering_watched : &dir->lingering_alone;
-    /* Nearly always the newest, so look from the end; prev of the first is the last. */
-    struct directory_key *last = *key->list ? (*key->list)->prev : NULL;
-    if (!last || by_since(last, key) <= 0) {
-        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): prev of the first is never NULL */
-        DL_APPEND(*key->list, key);
-    } else {
-        DL_INSERT_INORDER(*key->list, key, by_since);
-    }
+    /* Workers' clocks differ by a turn, so its place is near the end; prev of the first is the last. */
+    struct directory_key *after = *key->list ? (*key->list)->prev : NULL;
+    while (after && after->since_ms > since_ms)
+        after = after == *key->list ? NULL : after->prev;
+    DL_APPEND_ELEM(*key->list, after, key);
     pthread_mutex_unlock(&dir->lock);
 }
 
