@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 enum { SOCK_TEXT = 64 }; /* characters that hold any address, port and brackets included */
 
@@ -64,6 +65,9 @@ int sock_set_keepalive(int fd, uint64_t keepalive_ms);
 /* Starts to connect, non-blocking. Result: a descriptor (connected, or on its way: wait for EPOLLOUT and ask
  * sock_error), or a negative errno. */
 int sock_connect(const struct sock_addr *addr);
+/* Sends the pieces (1 at least), one behind the other, in one call. Result: how many bytes the socket took, 0
+ * when it is full, or a negative errno. */
+ssize_t sock_send(int fd, const struct iovec *piece, int pieces);
 /* SO_ERROR: 0 or a negative errno. */
 int sock_error(int fd);
 

@@ -242,6 +242,21 @@ int sock_connect(const struct sock_addr *addr)
     return fd;
 }
 
+ssize_t sock_send(int fd, const struct iovec *piece, int pieces)
+{
+    ssize_t n;
+    if (pieces == 1) {
+        /* A key or a line is one piece as a rule, and this call has less to copy and to check. */
+        n = send(fd, piece->iov_base, piece->iov_len, MSG_NOSIGNAL);
+    } else {
+        struct msghdr message = {.msg_iov = (struct iovec *)piece, .msg_iovlen = (size_t)pieces};
+        n = sendmsg(fd, &message, MSG_NOSIGNAL);
+    }
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    return n;
+}
+
 int sock_error(int fd)
 {
     int err = 0;

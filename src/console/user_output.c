@@ -1,9 +1,7 @@
 /* What a user is sent: replies, notices, and the console's output from the user's place in the ring on. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 #include <utlist.h>
 
@@ -11,10 +9,10 @@
 
 enum {
     PIECES = 16,       /* of one send; more follow when there is room */
-    COPY_SIZE = 16384, /* of a send, for output that needs escapes */
+    COPY_SIZE = 65536, /* of a send, for output that needs escapes */
     COPY_BELOW =
-        1024, /* a stretch without a 255 that is shorter than this is copied with what is around it */
-    SENDS_A_FLUSH = 32, /* then others have their turn */
+        8192, /* a stretch without a 255 that is shorter than this is copied with what is around it */
+    SENDS_A_FLUSH = 8, /* then others have their turn */
 };
 
 /* Takes the first notice off the list. */
@@ -30,7 +28,8 @@ static void drop_notice(struct user_conn *user)
  * skipped, then output. */
 struct outgoing {
     struct iovec piece[PIECES];
-    uint8_t kind[PIECES]; /* enum piece_kind */
+    uint8_t kind[PIECES];   /* enum piece_kind */
+    size_t doubled[PIECES]; /* of PIECE_ESCAPED: how many 255s have a second */
     int len;
     size_t copied_len;
     char skipped[64]; /* the line of PIECE_SKIPPED */
@@ -48,6 +47,7 @@ enum piece_kind {
 static void put_piece(struct outgoing *out, enum piece_kind kind, const void *data, size_t len)
 {
     out->piece[out->len] = (struct iovec){(void *)data, len};
+    out->doubled[out->len] = 0;
     out->kind[out->len++] = (uint8_t)kind;
 }
 
@@ -65,6 +65,7 @@ static bool copy_escaped(struct outgoing *out, const uint8_t *data, size_t run, 
     if (iac)
         memset(out->copied + out->copied_len + run, TN_IAC, 2);
     out->copied_len += len;
+    out->doubled[out->len - 1] += iac;
     out->piece[out->len - 1].iov_len += len;
     return true;
 }
@@ -139,13 +140,12 @@ static void gather(struct user_conn *user, struct outgoing *out)
 /* The socket took n bytes of escaped output: a 255 counts when its first byte went, and owes its second. */
 static void escaped_sent(struct user_conn *user, const uint8_t *data, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (user->owes_escape) {
-            user->owes_escape = false;
-            continue;
-        }
-        user->cursor++;
-        user->owes_escape = data[i] == TN_IAC;
+    for (size_t at = 0; at < n;) {
+        const uint8_t *iac = memchr(data + at, TN_IAC, n - at);
+        size_t run = iac ? (size_t)(iac - data) - at + 1 : n - at;
+        user->cursor += run;
+        at += iac ? run + 1 : run;
+        user->owes_escape = at > n;
     }
 }
 
@@ -172,7 +172,10 @@ static void sent(struct user_conn *user, const struct outgoing *out, size_t n)
             user->cursor += taken;
             break;
         case PIECE_ESCAPED:
-            escaped_sent(user, out->piece[i].iov_base, taken);
+            if (taken == len)
+                user->cursor += len - out->doubled[i];
+            else
+                escaped_sent(user, out->piece[i].iov_base, taken);
             break;
         }
     }
@@ -217,9 +220,8 @@ void user_output_flush(struct user_conn *user)
         gather(user, &out);
         if (out.len == 0)
             break;
-        struct msghdr message = {.msg_iov = out.piece, .msg_iovlen = (size_t)out.len};
-        ssize_t n = sendmsg(user->io.fd, &message, MSG_NOSIGNAL);
-        if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        ssize_t n = sock_send(user->io.fd, out.piece, out.len);
+        if (n < 0) {
             /* Reading finds out too, behind what the user typed before. */
             set_deaf(user);
             break;
@@ -227,8 +229,7 @@ void user_output_flush(struct user_conn *user)
         size_t wanted = 0;
         for (int j = 0; j < out.len; j++)
             wanted += out.piece[j].iov_len;
-        if (n > 0)
-            sent(user, &out, (size_t)n);
+        sent(user, &out, (size_t)n);
         if (n < (ssize_t)wanted)
             break;
     }

@@ -343,18 +343,16 @@ static void sent(struct vm_conn *conn, size_t n)
 void vm_conn_flush(struct vm_conn *conn)
 {
     struct iovec piece[3];
-    struct msghdr message = {.msg_iov = piece};
     if (conn->state == VM_CLOSED || conn->state == VM_MOVING)
         return;
     uint32_t events = EPOLLIN | EPOLLRDHUP;
     int pieces = gather(conn, piece);
     if (pieces) {
-        message.msg_iovlen = (size_t)pieces;
-        ssize_t n = sendmsg(conn->io.fd, &message, MSG_NOSIGNAL);
+        ssize_t n = sock_send(conn->io.fd, piece, pieces);
         if (n > 0)
             sent(conn, (size_t)n);
         /* Another error than a full socket shows as an event, and reading finds out. */
-        if (n >= 0 || errno == EAGAIN || errno == EINTR)
+        if (n >= 0)
             events |= gather(conn, piece) ? (uint32_t)EPOLLOUT : 0;
         if (conn->state == VM_ATTACHED)
             console_input_taken(conn->console);

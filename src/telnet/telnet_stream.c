@@ -12,8 +12,7 @@ struct telnet_stream {
     const char *why;          /* set: the stream is broken */
     const uint8_t *chunk_end; /* while feeding: behind the last byte given to libtelnet */
     enum telnet_side side;
-    bool plain; /* libtelnet is known to be outside of any sequence: what holds no IAC need not go through it
-                 */
+    bool plain;     /* libtelnet is known to be outside of any sequence: data need not go through it */
     bool after_iac; /* the last byte fed was an IAC, so an SE that comes first in the next feed ends a message
                      */
 };
@@ -139,17 +138,29 @@ static size_t piece_len(struct telnet_stream *s, const uint8_t *data, size_t len
     return len;
 }
 
+/* Gives the handler what needs no parser, outside of any sequence: data without an IAC, and pairs of IAC,
+ * each of which is one byte of it. Result: how much of data that was. */
+static size_t feed_plain(const struct telnet_stream *s, const uint8_t *data, size_t len)
+{
+    size_t at = 0;
+    while (at < len) {
+        const uint8_t *iac = memchr(data + at, TN_IAC, len - at);
+        size_t run = iac ? (size_t)(iac - data) - at : len - at;
+        bool pair = at + run + 1 < len && data[at + run + 1] == TN_IAC;
+        if (run || pair)
+            s->handler->data(s->arg, data + at, pair ? run + 1 : run);
+        at += pair ? run + 2 : run;
+        if (iac && !pair)
+            break;
+    }
+    return at;
+}
+
 int telnet_stream_feed(struct telnet_stream *s, const uint8_t *data, size_t len, size_t *used,
                        const char **why)
 {
-    size_t run = 0;
+    size_t run = s->plain ? feed_plain(s, data, len) : 0;
     *used = len;
-    if (s->plain && len) {
-        const uint8_t *iac = memchr(data, TN_IAC, len);
-        run = iac ? (size_t)(iac - data) : len;
-        if (run)
-            s->handler->data(s->arg, data, run);
-    }
     if (run < len) {
         size_t piece = piece_len(s, data + run, len - run);
         *used = run + piece;

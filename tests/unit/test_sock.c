@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vspc/sock.h"
 
@@ -229,4 +230,47 @@ Test(network, all_of_ipv4_leaves_ipv6_out)
     cr_expect(network_list_holds(&list, &four));
     cr_expect(network_list_holds(&list, &mapped));
     cr_expect_not(network_list_holds(&list, &six));
+}
+
+/* Reads what is there and forgets it. */
+static size_t swallow(int fd)
+{
+    char buffer[4096];
+    size_t all = 0;
+    for (ssize_t n; (n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT)) > 0;)
+        all += (size_t)n;
+    return all;
+}
+
+Test(sock_send, pieces_arrive_one_behind_the_other)
+{
+    int pair[2];
+    char got[16];
+    struct iovec piece[] = {{"one", 3}, {" two", 4}, {" three", 6}};
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    cr_expect_eq(sock_send(pair[0], piece, 1), 3);
+    cr_expect_eq(sock_send(pair[0], piece + 1, 2), 10);
+    cr_assert_eq(recv(pair[1], got, sizeof got, 0), 13);
+    cr_expect_arr_eq(got, "one two three", 13);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+Test(sock_send, a_full_socket_takes_nothing_and_a_closed_one_is_an_error)
+{
+    int pair[2];
+    char data[4096] = {0};
+    struct iovec piece[] = {{data, sizeof data}, {data, sizeof data}};
+    for (int pieces = 1; pieces <= 2; pieces++) {
+        size_t sent = 0;
+        cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+        for (ssize_t n; (n = sock_send(pair[0], piece, pieces)) != 0;) {
+            cr_assert_gt(n, 0);
+            sent += (size_t)n;
+        }
+        cr_expect_eq(swallow(pair[1]), sent);
+        close(pair[1]);
+        cr_expect_eq(sock_send(pair[0], piece, pieces), -EPIPE);
+        close(pair[0]);
+    }
 }

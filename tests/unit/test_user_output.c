@@ -1,39 +1,33 @@
 /* The output of a user through a socket that takes any number of bytes at any time, as a full one does. The
- * part under test is compiled in with sendmsg replaced, since a real socket hardly ever stops between two
+ * part under test is compiled in with sock_send replaced, since a real socket hardly ever stops between two
  * bytes. */
 #include <criterion/criterion.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <sys/uio.h>
 
-static ssize_t take_some(int fd, const struct msghdr *message, int flags);
-#define sendmsg take_some
+static ssize_t take_some(int fd, const struct iovec *piece, int pieces);
+#define sock_send take_some
 #include "console/user_output.c" // NOLINT(bugprone-suspicious-include)
-#undef sendmsg
+#undef sock_send
 
 static uint8_t got[1 << 20];
 static size_t got_len;
 static unsigned calls;
 
 /* Takes a random number of the bytes, often one, now and then none. */
-static ssize_t take_some(int fd, const struct msghdr *message, int flags)
+static ssize_t take_some(int fd, const struct iovec *piece, int pieces)
 {
     (void)fd;
-    (void)flags;
     size_t all = 0;
-    for (size_t i = 0; i < message->msg_iovlen; i++)
-        all += message->msg_iov[i].iov_len;
+    for (int i = 0; i < pieces; i++)
+        all += piece[i].iov_len;
     size_t left = rand() % 3 ? 1 : (size_t)rand() % (all + 1);
     calls++;
-    if (left == 0) {
-        errno = EAGAIN;
-        return -1;
-    }
     ssize_t taken = 0;
-    for (size_t i = 0; i < message->msg_iovlen && left; i++) {
-        size_t n = message->msg_iov[i].iov_len < left ? message->msg_iov[i].iov_len : left;
-        memcpy(got + got_len, message->msg_iov[i].iov_base, n);
+    for (int i = 0; i < pieces && left; i++) {
+        size_t n = piece[i].iov_len < left ? piece[i].iov_len : left;
+        memcpy(got + got_len, piece[i].iov_base, n);
         got_len += n;
         left -= n;
         taken += (ssize_t)n;
@@ -147,6 +141,27 @@ Test(user_output, a_raw_user_gets_every_byte_once)
     run(7, &expected);
     cr_assert(got_len == expected.len && memcmp(got, bytes_at(&expected), got_len) == 0);
     bytes_clear(&expected);
+}
+
+/* Stretches without a 255 from none to more than is copied, and far more of all than one send takes. */
+Test(user_output, output_longer_than_one_send_is_complete)
+{
+    static uint8_t data[400000];
+    struct bytes expected = {0};
+    config.user.backlog = sizeof data;
+    for (unsigned seed = 1; seed <= 20; seed++) {
+        srand(seed);
+        got_len = 0;
+        for (size_t i = 0; i < sizeof data; i++)
+            data[i] = (uint8_t)(i % 251);
+        for (size_t i = 0; i < sizeof data; i += (size_t)rand() % (1U << (rand() % 17)))
+            data[i++] = TN_IAC;
+        print(data, sizeof data);
+        expect(&expected, data, sizeof data);
+        flush_all();
+        cr_assert(got_len == expected.len && memcmp(got, bytes_at(&expected), got_len) == 0, "seed %u", seed);
+        bytes_clear(&expected);
+    }
 }
 
 /* Whatever is skipped, bytes received and bytes told of add up, and no escape is torn. */
