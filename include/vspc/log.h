@@ -23,6 +23,9 @@ int log_start(void);
 /* Writes what is queued and ends the writer, waiting at most timeout_ms for a reader of standard error that
  * does not read. */
 void log_stop(unsigned timeout_ms);
+/* The same where a thread that is stuck may still log: frees nothing, and what is logged from now on is not
+ * written. Result: whether all was written. */
+bool log_end_writing(unsigned timeout_ms);
 
 /* Queues one line. When 8,192 lines wait, the line is dropped and counted; the count is logged later. */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -194,13 +194,18 @@ int log_start(void)
     return 0;
 }
 
-void log_stop(unsigned timeout_ms)
+bool log_end_writing(unsigned timeout_ms)
 {
     if (!writer_loop)
-        return;
+        return false;
     loop_stop(writer_loop);
+    return thread_join(writer_thread, timeout_ms) == 0;
+}
+
+void log_stop(unsigned timeout_ms)
+{
     /* A writer that is stuck in write() is left behind with its loop: the process is about to end. */
-    if (thread_join(writer_thread, timeout_ms) != 0)
+    if (!log_end_writing(timeout_ms))
         return;
     struct loop *loop = writer_loop;
     writer_loop = NULL;

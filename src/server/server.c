@@ -285,7 +285,7 @@ static int start_all(struct server *server)
 static void __attribute__((noreturn)) end_with_stuck(const struct server *server, const char *what)
 {
     log_error("%s is stuck, not waiting for it", what);
-    log_stop(LOG_FLUSH_MS);
+    log_end_writing(LOG_FLUSH_MS);
     _exit(server->exit_code);
 }
 
