@@ -8,7 +8,7 @@
 #include "vspc/mem.h"
 #include "vspc/text.h"
 
-enum { LABEL_COLUMN = 30, LINE = 96 };
+enum { LABEL_COLUMN = 30, LINE = 96, MINUTES_MAX = 60 };
 
 void report_free(struct report *report)
 {
@@ -114,6 +114,27 @@ static void print_latencies(const struct tally *tally, FILE *out)
     }
 }
 
+/* Prints what the server took at the start, each minute (of a long run at MINUTES_MAX moments) and at the
+ * end. */
+static void print_minutes(const struct report *report, FILE *out)
+{
+    char when[UNITS_TEXT], memory[UNITS_TEXT], cpu[UNITS_TEXT];
+    double end_s = report->moment_count ? report->moments[report->moment_count - 1].at_s : 0;
+    double step_s = end_s / MINUTES_MAX > 60 ? end_s / MINUTES_MAX : 60, next_s = 0;
+    if (report->options->scenario != SCENARIO_SOAK || !report->before.known)
+        return;
+    fprintf(out, "\n%-*s%12s%12s%14s\n", LABEL_COLUMN, "Server, after", "CPU", "memory", "descriptors");
+    for (size_t i = 0; i < report->moment_count; i++) {
+        const struct moment *m = &report->moments[i];
+        if (!m->server.known || (m->at_s < next_s && i + 1 < report->moment_count))
+            continue;
+        next_s = m->at_s + step_s - 0.5;
+        fprintf(out, "%-*s%12s%12s%14u\n", LABEL_COLUMN, units_time(when, m->at_s * 1e9),
+                units_time(cpu, m->server.cpu_s * 1e9), units_bytes(memory, (double)m->server.rss_kib * 1024),
+                m->server.fds);
+    }
+}
+
 void report_print(const struct report *report, FILE *out)
 {
     struct facts facts;
@@ -137,4 +158,5 @@ void report_print(const struct report *report, FILE *out)
     if (facts.count)
         fputs("\n", out);
     print_facts(&facts, out);
+    print_minutes(report, out);
 }
