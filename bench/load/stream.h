@@ -25,7 +25,7 @@ enum {
     STREAM_GAPS_MAX = 32,
 };
 
-/* A stream repeats itself and ends to be told from others here; offsets in this module stay below. */
+/* Offsets stay below: far beyond what is ever sent, and a block number has 48 bits. */
 #define STREAM_LENGTH_MAX (UINT64_C(1) << 50)
 
 /* Writes the bytes from `offset` to `offset` + len; fast, as it is what a VM prints at full speed. */
@@ -34,8 +34,8 @@ void stream_fill(const struct stream *stream, uint64_t offset, void *out, size_t
 size_t stream_match(const struct stream *stream, uint64_t offset, const void *data, size_t len);
 /* The byte at an offset. */
 uint8_t stream_byte(const struct stream *stream, uint64_t offset);
-/* Where STREAM_BLOCK bytes are from if they begin a block, which any bytes of the stream's kind do somewhere
- * below STREAM_LENGTH_MAX * 2. Result: false when they have a value that the stream never has. */
+/* Where STREAM_BLOCK bytes are from if they are a block: any bytes of the right values are one, somewhere
+ * below 2 * STREAM_LENGTH_MAX. Result: false when they have a value that the stream never has. */
 bool stream_find(const struct stream *stream, const uint8_t *bytes, uint64_t *offset);
 
 /* What has arrived. Every byte that arrives is, when it is known where it belongs, in one of `arrived`,
@@ -50,8 +50,6 @@ struct stream_check {
     uint64_t end; /* behind the furthest byte that has arrived */
     uint64_t arrived, lost, doubled, reordered, skipped;
     uint64_t run_from; /* bytes from there to `at` came in a row; while at < end they are not counted yet */
-    bool joining;      /* where it begins is not known yet */
-    uint64_t join_low, join_high;
     uint8_t pending[512]; /* bytes from a fault on, until it is clear where they belong */
     size_t pending_len;
     size_t searched; /* no window begins in pending before that */
@@ -66,9 +64,6 @@ struct stream_check {
 
 /* A check of a stream from offset `from` on. */
 void stream_check_init(struct stream_check *check, const struct stream *stream, uint64_t from);
-/* The first byte to come is from somewhere between `low` and `high`: a replay of unknown length. Nothing
- * before it counts as lost. */
-void stream_check_join(struct stream_check *check, const struct stream *stream, uint64_t low, uint64_t high);
 /* Takes bytes that arrived. Result: whether all was as it should be, so far as is known yet. */
 bool stream_check_feed(struct stream_check *check, const void *data, size_t len);
 /* The server says that it has left out the next n bytes. */

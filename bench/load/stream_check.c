@@ -12,8 +12,6 @@ enum {
     FILLER_MIN =
         4, /* fewer bytes that fit into a gap are a coincidence, unless they fill it and it is near */
     NEAR = STREAM_ENOUGH,
-    SEARCH_CHUNK = 4096,
-    SEARCH_MAX = 4 * 1024 * 1024,
 };
 
 void stream_check_init(struct stream_check *check, const struct stream *stream, uint64_t from)
@@ -21,14 +19,6 @@ void stream_check_init(struct stream_check *check, const struct stream *stream, 
     memset(check, 0, sizeof *check);
     check->stream = *stream;
     check->at = check->end = check->run_from = from;
-}
-
-void stream_check_join(struct stream_check *check, const struct stream *stream, uint64_t low, uint64_t high)
-{
-    stream_check_init(check, stream, low);
-    check->joining = true;
-    check->join_low = low;
-    check->join_high = high;
 }
 
 /* Remembers a gap, and forgets the oldest when there are too many. */
@@ -250,21 +240,6 @@ static void go_on_at(struct stream_check *check, size_t wrong, uint64_t to)
     drop_pending(check, wrong);
 }
 
-/* The same for the first right bytes of a replay. */
-static void begin_at(struct stream_check *check, size_t wrong, uint64_t from)
-{
-    check->joining = false;
-    check->doubled += wrong;
-    drop_pending(check, wrong);
-    uint64_t nearest = from < check->join_low ? check->join_low : from;
-    check->end = nearest > check->join_high ? check->join_high : nearest;
-    if (from > check->end) {
-        count_lost(check, check->end, from);
-        check->end = from;
-    }
-    check->at = check->run_from = from;
-}
-
 /* How many bytes before number i of those that are pending are right too, if that one is from `offset`. */
 static size_t right_before(const struct stream_check *check, size_t i, uint64_t offset)
 {
@@ -303,10 +278,7 @@ static void work_off(struct stream_check *check, bool last)
     size_t begin;
     uint64_t from;
     while (find_window(check, last, &begin, &from)) {
-        if (check->joining)
-            begin_at(check, begin, from);
-        else
-            go_on_at(check, begin, from);
+        go_on_at(check, begin, from);
         size_t right = stream_match(&check->stream, check->at, check->pending, check->pending_len);
         take_right(check, right);
         drop_pending(check, right);
@@ -326,7 +298,7 @@ bool stream_check_feed(struct stream_check *check, const void *data, size_t len)
     const uint8_t *from = data;
     uint64_t lost = check->lost, doubled = check->doubled, reordered = check->reordered;
     while (len) {
-        if (check->pending_len == 0 && !check->joining) {
+        if (check->pending_len == 0) {
             size_t right = stream_match(&check->stream, check->at, from, len);
             take_right(check, right);
             from += right;
@@ -341,55 +313,14 @@ bool stream_check_feed(struct stream_check *check, const void *data, size_t len)
         len -= n;
         work_off(check, false);
     }
-    return (check->pending_len == 0 || check->joining) && check->at == check->end && check->lost == lost &&
+    return check->pending_len == 0 && check->at == check->end && check->lost == lost &&
            check->doubled == doubled && check->reordered == reordered;
-}
-
-/* Looks for all that is pending in a replay that is too short for a window. Result: whether it is from there.
- */
-static bool find_short(struct stream_check *check, uint64_t *from)
-{
-    uint8_t chunk[SEARCH_CHUNK + STREAM_ENOUGH];
-    size_t len = check->pending_len;
-    if (len > STREAM_ENOUGH)
-        return false;
-    for (uint64_t at = check->join_low; at <= check->join_high && at - check->join_low < SEARCH_MAX;
-         at += SEARCH_CHUNK) {
-        stream_fill(&check->stream, at, chunk, SEARCH_CHUNK + len - 1);
-        const uint8_t *found = memmem(chunk, SEARCH_CHUNK + len - 1, check->pending, len);
-        if (found && at + (uint64_t)(found - chunk) <= check->join_high) {
-            *from = at + (uint64_t)(found - chunk);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* What is pending is all there is to tell where a replay begins. `last`: where it ends, UINT64_MAX if it may
- * go on. */
-static void join_at_last(struct stream_check *check, uint64_t last)
-{
-    size_t len = check->pending_len;
-    uint64_t from = last - len;
-    bool found = false;
-    /* The end of the stream is the likeliest place for a few bytes. */
-    if (last != UINT64_MAX && last >= check->join_low + len)
-        found = stream_match(&check->stream, from, check->pending, len) == len;
-    if (found || (len && find_short(check, &from))) {
-        begin_at(check, 0, from);
-        take_right(check, len);
-        drop_pending(check, len);
-    } else {
-        begin_at(check, len, check->join_high);
-    }
 }
 
 /* Counts what is pending, as what comes next will not tell where it belongs. */
 static void settle(struct stream_check *check)
 {
     work_off(check, true);
-    if (check->joining)
-        join_at_last(check, UINT64_MAX);
     end_run(check);
     size_t len = check->pending_len, head = len > ALIGN_GOT_MAX ? len - ALIGN_GOT_MAX : 0;
     check->doubled += head;
@@ -406,13 +337,6 @@ void stream_check_skip(struct stream_check *check, uint64_t n)
         return;
     if (n > STREAM_LENGTH_MAX - check->at)
         n = STREAM_LENGTH_MAX - check->at;
-    if (check->joining && check->pending_len == 0) {
-        check->join_low += n;
-        check->join_high += n;
-        check->at = check->join_low;
-        check->skipped += n;
-        return;
-    }
     settle(check);
     check->at += n;
     if (check->at > check->end) {
@@ -425,8 +349,6 @@ void stream_check_skip(struct stream_check *check, uint64_t n)
 void stream_check_finish(struct stream_check *check, uint64_t sent)
 {
     work_off(check, true);
-    if (check->joining)
-        join_at_last(check, sent);
     if (sent < check->end) {
         /* What was not sent cannot have arrived, though it had the right value. */
         uint64_t never = check->end - sent < check->arrived ? check->end - sent : check->arrived;
