@@ -356,7 +356,6 @@ Test(stream, crowded_faults_still_add_up)
     }
 }
 
-/* A replay that begins somewhere, of any length, right or with a fault behind its first bytes. */
 Test(stream, what_was_skipped_is_exact)
 {
     for (unsigned i = 0; i < 2000; i++) {
@@ -409,7 +408,6 @@ Test(stream, a_skip_between_a_fault_and_its_explanation_is_exact)
     }
 }
 
-/* The notice comes first, and what is left out behind it is no longer part of the replay. */
 Test(stream, a_skip_beyond_all_bounds_is_bounded)
 {
     struct stream s = {.seed = 3};
