@@ -37,10 +37,10 @@ struct console_owner {
     struct loop *loop;
     struct config *config; /* the current one; a reference */
     struct console_shared *shared;
-    struct console *consoles;    /* all of them */
-    struct vm_conn *handshaking; /* VM connections without a console */
-    bool closing;                /* shutting down: what arrives is closed */
-    struct log_rate failures;    /* VM connections that broke the protocol or never spoke */
+    struct console *consoles;         /* all of them */
+    struct vm_handshake *handshaking; /* of VM connections without a console */
+    bool closing;                     /* shutting down: what arrives is closed */
+    struct log_rate failures;         /* VM connections that broke the protocol or never spoke */
     struct log_rate takeovers;
     struct log_rate renames;
     struct log_rate migrations;

@@ -62,6 +62,11 @@ void telnet_stream_greet(struct telnet_stream *stream);
 int telnet_stream_feed(struct telnet_stream *stream, const uint8_t *data, size_t len, size_t *used,
                        const char **why);
 
+/* For a stream that has been greeted and may stay silent for long: gives back what only commands need, and
+ * what was agreed is remembered. Does nothing where that is little, or in the middle of a command. Not from a
+ * callback. */
+void telnet_stream_rest(struct telnet_stream *stream);
+
 /* Appends data to out with each 255 doubled. */
 void telnet_escape(struct bytes *out, const uint8_t *data, size_t len);
 

@@ -246,7 +246,7 @@ bool console_attach(struct console *console, struct vm_conn *conn)
     }
     migration_end(console);
     if (conn->state == VM_HANDSHAKE)
-        DL_DELETE(console->owner->handshaking, conn);
+        DL_DELETE(console->owner->handshaking, conn->handshake);
     conn->state = VM_ATTACHED;
     conn->console = console;
     console->vm = conn;

@@ -56,12 +56,12 @@ void console_owner_give_way(struct directory_entry *entry)
 void console_owner_reload(struct console_owner *owner, struct config *config)
 {
     struct console *console, *next;
-    struct vm_conn *conn;
+    struct vm_handshake *handshake;
     config_unref(owner->config);
     owner->config = config;
-    DL_FOREACH(owner->handshaking, conn)
+    DL_FOREACH(owner->handshaking, handshake)
     {
-        vm_conn_reload(conn);
+        vm_conn_reload(handshake->conn);
     }
     DL_FOREACH_SAFE(owner->consoles, console, next)
     {
@@ -72,11 +72,11 @@ void console_owner_reload(struct console_owner *owner, struct config *config)
 void console_owner_close(struct console_owner *owner)
 {
     struct console *console, *next;
-    struct vm_conn *conn, *next_conn;
+    struct vm_handshake *handshake, *next_handshake;
     owner->closing = true;
-    DL_FOREACH_SAFE(owner->handshaking, conn, next_conn)
+    DL_FOREACH_SAFE(owner->handshaking, handshake, next_handshake)
     {
-        vm_conn_close(conn);
+        vm_conn_close(handshake->conn);
     }
     DL_FOREACH_SAFE(owner->consoles, console, next)
     {

@@ -17,19 +17,19 @@ enum {
     DRAIN_MAX = 512,         /* reads of READ_SIZE from a connection that is being replaced */
 };
 
-static void early_put(struct vm_conn *conn, const uint8_t *data, size_t len)
+static void early_put(struct vm_handshake *handshake, const uint8_t *data, size_t len)
 {
     if (len > EARLY_MAX) {
-        conn->early_dropped += (uint32_t)(len - EARLY_MAX);
+        handshake->early_dropped += (uint32_t)(len - EARLY_MAX);
         data += len - EARLY_MAX;
         len = EARLY_MAX;
     }
-    if (conn->early.len + len > EARLY_MAX) {
-        size_t drop = conn->early.len + len - EARLY_MAX;
-        conn->early_dropped += (uint32_t)drop;
-        bytes_drop(&conn->early, drop);
+    if (handshake->early.len + len > EARLY_MAX) {
+        size_t drop = handshake->early.len + len - EARLY_MAX;
+        handshake->early_dropped += (uint32_t)drop;
+        bytes_drop(&handshake->early, drop);
     }
-    bytes_put(&conn->early, data, len);
+    bytes_put(&handshake->early, data, len);
 }
 
 static void on_data(void *arg, const uint8_t *data, size_t len)
@@ -40,11 +40,12 @@ static void on_data(void *arg, const uint8_t *data, size_t len)
             migration_source_spoke(conn->console);
         console_output(conn->console, data, len);
     } else if (conn->state == VM_HANDSHAKE) {
-        early_put(conn, data, len);
+        early_put(conn->handshake, data, len);
     } else if (conn->state == VM_DESTINATION) {
         /* A VM that does not run there yet has little to say, but that is not to be lost. */
-        if (conn->early.len + len <= EARLY_PEER_MAX)
-            bytes_put(&conn->early, data, len);
+        struct bytes *early = &conn->handshake->early;
+        if (early->len + len <= EARLY_PEER_MAX)
+            bytes_put(early, data, len);
         else
             conn->error = "serial data without end from a migration's destination, before VMOTION-COMPLETE";
     }
@@ -105,15 +106,13 @@ void vm_conn_close(struct vm_conn *conn)
     if (conn->state == VM_CLOSED)
         return;
     if (conn->state == VM_HANDSHAKE || conn->state == VM_REFUSED)
-        DL_DELETE(owner->handshaking, conn);
+        DL_DELETE(owner->handshaking, conn->handshake);
     loop_io_close(owner->loop, &conn->io);
-    loop_timer_disarm(owner->loop, &conn->timer);
+    vm_handshake_end(conn);
     admission_give(&owner->shared->admission, conn->descriptors);
     telnet_stream_free(conn->telnet);
     vmext_clear(&conn->ext);
     bytes_clear(&conn->out);
-    bytes_clear(&conn->early);
-    bytes_clear(&conn->unread);
     conn->state = VM_CLOSED;
     loop_free_later(owner->loop, conn);
 }
@@ -152,27 +151,29 @@ static void conn_ended(struct vm_conn *conn)
 }
 
 /* A TLS client begins with 16 03; it would wait for us for ever. */
-static bool is_tls(struct vm_conn *conn, const uint8_t *data, size_t len)
+static bool is_tls(struct vm_handshake *handshake, const uint8_t *data, size_t len)
 {
-    for (size_t i = 0; i < len && conn->first_len < sizeof conn->first; i++)
-        conn->first[conn->first_len++] = data[i];
-    return conn->first_len == 2 && conn->first[0] == 0x16 && conn->first[1] == 0x03;
+    uint8_t *first = handshake->first;
+    for (size_t i = 0; i < len && handshake->first_len < sizeof handshake->first; i++)
+        first[handshake->first_len++] = data[i];
+    return handshake->first_len == 2 && first[0] == 0x16 && first[1] == 0x03;
 }
 
 void vm_conn_deliver_early(struct vm_conn *conn, size_t len)
 {
     struct console *console = conn->console;
-    if (conn->early_dropped)
+    const struct vm_handshake *handshake = conn->handshake;
+    if (handshake->early_dropped)
         log_info("Serial data from before identification was dropped vm=%s bytes=%u",
-                 quote(conn->ext.name, conn->ext.name_len).s, conn->early_dropped);
-    console_make_room(console, conn->early.len + len);
-    console_output(console, bytes_at(&conn->early), conn->early.len);
-    bytes_clear(&conn->early);
+                 quote(conn->ext.name, conn->ext.name_len).s, handshake->early_dropped);
+    console_make_room(console, handshake->early.len + len);
+    console_output(console, bytes_at(&handshake->early), handshake->early.len);
+    vm_handshake_end(conn);
 }
 
 enum vm_outcome vm_conn_take(struct vm_conn *conn, const uint8_t *data, size_t len)
 {
-    if (conn->state == VM_HANDSHAKE && is_tls(conn, data, len)) {
+    if (conn->state == VM_HANDSHAKE && is_tls(conn->handshake, data, len)) {
         conn->error =
             "a TLS client on the telnet port, set the serial port's vSPC URI to telnet://, not telnets://";
         return VM_ENDED;
@@ -224,6 +225,14 @@ enum vm_outcome vm_conn_read(struct vm_conn *conn, uint8_t *buffer)
     return vm_conn_take(conn, buffer, (size_t)n);
 }
 
+/* A VM that is known may be silent for days, and there are many of them: what its handshake needed goes. */
+static void rest(struct vm_conn *conn)
+{
+    telnet_stream_rest(conn->telnet);
+    if (!conn->out.len)
+        bytes_clear(&conn->out);
+}
+
 void vm_conn_finish(struct vm_conn *conn, enum vm_outcome outcome)
 {
     if (outcome == VM_GONE)
@@ -231,8 +240,10 @@ void vm_conn_finish(struct vm_conn *conn, enum vm_outcome outcome)
     /* Before the users: a VM stands still until it gets GOAHEAD. */
     if (outcome != VM_ENDED)
         vm_conn_flush(conn);
-    if (conn->state == VM_ATTACHED)
+    if (conn->state == VM_ATTACHED) {
+        rest(conn);
         console_flush_users(conn->console);
+    }
     if (outcome == VM_ENDED)
         conn_ended(conn);
 }
@@ -279,8 +290,7 @@ void vm_conn_new(struct console_owner *owner, int fd, const struct sock_addr *pe
     conn->descriptors = ADMISSION_VM;
     conn->io.fd = fd;
     conn->telnet = telnet_stream_new(TELNET_SIDE_VM, &handler, conn);
-    conn->since_ms = loop_now(owner->loop);
-    DL_APPEND(owner->handshaking, conn);
+    vm_handshake_begin(conn);
     if (vm_conn_watch(conn) < 0) {
         vm_conn_close(conn);
         return;

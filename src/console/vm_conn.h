@@ -25,28 +25,34 @@ enum vm_outcome {
     VM_NOTHING /* there was no input */
 };
 
+/* What a connection needs until it is ATTACHED. */
+struct vm_handshake {
+    struct vm_conn *conn;
+    struct vm_handshake *prev, *next; /* in owner->handshaking, in HANDSHAKE and REFUSED */
+    struct loop_timer timer;          /* the next of: settled, deadline, end of REFUSED */
+    uint64_t since_ms;                /* when it came; handshake_timeout counts from here */
+    uint64_t settle_ms;               /* VMEXT_SETTLE_MS after the name came; 0: it has not */
+    struct directory_entry *entry;    /* in MOVING: pinned */
+    struct bytes unread;              /* in MOVING: read, but not parsed */
+    struct bytes early;               /* serial data */
+    uint32_t early_dropped;
+    uint8_t first[2]; /* its first bytes, to know a TLS client by */
+    uint8_t first_len;
+};
+
 struct vm_conn {
     struct console_owner *owner;
-    struct console *console;     /* in ATTACHED and DESTINATION */
-    struct vm_conn *prev, *next; /* in owner->handshaking, in HANDSHAKE and REFUSED */
+    struct console *console;        /* in ATTACHED and DESTINATION */
+    struct vm_handshake *handshake; /* NULL in ATTACHED: a VM at rest is small */
     struct loop_io io;
-    struct loop_timer timer; /* the next of: settled, deadline, end of REFUSED */
     uint64_t number;
-    uint64_t since_ms;  /* when it came; handshake_timeout counts from here */
-    uint64_t settle_ms; /* VMEXT_SETTLE_MS after the name came; 0: it has not */
     struct sock_addr peer;
     struct telnet_stream *telnet;
     struct vmext ext;
-    struct directory_entry *entry; /* in MOVING: pinned */
-    struct bytes out;              /* replies on their way to the VM */
-    size_t out_open;               /* in a migration that keeps input: how much of out may still go */
-    struct bytes early;            /* serial data from before it was ATTACHED */
-    struct bytes unread;           /* in MOVING: read, but not parsed */
-    uint32_t early_dropped;
+    struct bytes out; /* replies on their way to the VM */
+    size_t out_open;  /* in a migration that keeps input: how much of out may still go */
     enum vm_state state;
     uint8_t descriptors; /* of admission that it holds */
-    uint8_t first[2];    /* its first bytes, to know a TLS client by */
-    uint8_t first_len;
     bool renamed;        /* recorded by the parser: another name came */
     const char *error;   /* recorded by the parser: what broke the protocol */
     const char *refusal; /* recorded by the parser: what to change in the VM */
@@ -73,7 +79,8 @@ int vm_conn_watch(struct vm_conn *conn);
 enum vm_outcome vm_conn_read(struct vm_conn *conn, uint8_t *buffer);
 /* Parses and acts on bytes from the VM, one message at a time. */
 enum vm_outcome vm_conn_take(struct vm_conn *conn, const uint8_t *data, size_t len);
-/* It is ATTACHED now: its early data is output, and there will be room for len bytes more. */
+/* It is ATTACHED now, and its handshake is over: its early data is output, and there will be room for len
+ * bytes more. */
 void vm_conn_deliver_early(struct vm_conn *conn, size_t len);
 /* Before the close of a VM that may be in the middle of a word: one read, and the answers to it. */
 void vm_conn_read_last(struct vm_conn *conn);
@@ -84,6 +91,10 @@ void vm_conn_finish(struct vm_conn *conn, enum vm_outcome outcome);
  * is still open. The caller closes it. */
 bool vm_conn_drain(struct vm_conn *conn);
 
+/* vm_handshake.c: begins the handshake of a connection that has just come. */
+void vm_handshake_begin(struct vm_conn *conn);
+/* vm_handshake.c: frees what only the handshake needed, if it is still there. */
+void vm_handshake_end(struct vm_conn *conn);
 /* vm_handshake.c: arms the timer of a connection in HANDSHAKE, for whatever comes first. */
 void vm_handshake_arm(struct vm_conn *conn);
 /* vm_handshake.c: after each message of a connection in HANDSHAKE: is it known who it is? rest: what was read

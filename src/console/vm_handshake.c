@@ -10,9 +10,30 @@ enum {
     READS_AT_TIMEOUT = 4, /* pending input that is looked at before a timeout counts */
 };
 
+void vm_handshake_begin(struct vm_conn *conn)
+{
+    struct vm_handshake *handshake = xcalloc(1, sizeof *handshake);
+    handshake->conn = conn;
+    handshake->since_ms = loop_now(conn->owner->loop);
+    conn->handshake = handshake;
+    DL_APPEND(conn->owner->handshaking, handshake);
+}
+
+void vm_handshake_end(struct vm_conn *conn)
+{
+    struct vm_handshake *handshake = conn->handshake;
+    if (!handshake)
+        return;
+    conn->handshake = NULL;
+    loop_timer_disarm(conn->owner->loop, &handshake->timer);
+    bytes_clear(&handshake->unread);
+    bytes_clear(&handshake->early);
+    free(handshake);
+}
+
 static void on_refused_over(struct loop_timer *timer)
 {
-    vm_conn_close(container_of(timer, struct vm_conn, timer));
+    vm_conn_close(container_of(timer, struct vm_handshake, timer)->conn);
 }
 
 void vm_handshake_refuse(struct vm_conn *conn)
@@ -26,10 +47,10 @@ void vm_handshake_refuse(struct vm_conn *conn)
     if (conn->state == VM_DESTINATION)
         migration_destination_lost(conn);
     if (conn->state != VM_HANDSHAKE)
-        DL_APPEND(owner->handshaking, conn);
+        DL_APPEND(owner->handshaking, conn->handshake);
     conn->state = VM_REFUSED;
-    bytes_clear(&conn->early);
-    loop_timer_arm(owner->loop, &conn->timer, REFUSED_MS, on_refused_over);
+    bytes_clear(&conn->handshake->early);
+    loop_timer_arm(owner->loop, &conn->handshake->timer, REFUSED_MS, on_refused_over);
 }
 
 /* Attaches a connection that is with its console's worker, and delivers what it has brought. */
@@ -42,7 +63,6 @@ static enum vm_outcome attach(struct vm_conn *conn, struct directory_entry *entr
     conn->ext.identified = true;
     if (!console_attach(console, conn))
         return VM_GONE;
-    loop_timer_disarm(conn->owner->loop, &conn->timer);
     vm_conn_deliver_early(conn, len);
     return vm_conn_take(conn, rest, len);
 }
@@ -68,8 +88,8 @@ static void join(struct vm_conn *conn, struct directory_entry *entry, const stru
     if (conn->state == VM_DESTINATION)
         return;
     if (conn->state == VM_HANDSHAKE)
-        DL_DELETE(conn->owner->handshaking, conn);
-    loop_timer_disarm(conn->owner->loop, &conn->timer);
+        DL_DELETE(conn->owner->handshaking, conn->handshake);
+    loop_timer_disarm(conn->owner->loop, &conn->handshake->timer);
     conn->state = VM_DESTINATION;
     conn->console = console;
     conn->ext.peer = true;
@@ -82,7 +102,7 @@ static void join(struct vm_conn *conn, struct directory_entry *entry, const stru
 static void on_arrived(void *arg)
 {
     struct vm_conn *conn = arg;
-    struct directory_entry *entry = conn->entry;
+    struct directory_entry *entry = conn->handshake->entry;
     struct console_owner *owner = entry->owner;
     struct vmext_request *request = conn->ext.request;
     conn->owner = owner;
@@ -98,8 +118,8 @@ static void on_arrived(void *arg)
         free(request);
         return;
     }
-    struct bytes unread = conn->unread;
-    conn->unread = (struct bytes){0};
+    struct bytes unread = conn->handshake->unread;
+    conn->handshake->unread = (struct bytes){0};
     enum vm_outcome outcome = VM_GOES_ON;
     const uint8_t *rest = unread.len ? bytes_at(&unread) : NULL;
     if (!request) {
@@ -120,12 +140,13 @@ static void on_arrived(void *arg)
 static void move_away(struct vm_conn *conn, struct directory_entry *entry, const uint8_t *rest, size_t len)
 {
     struct console_owner *target = entry->owner;
+    struct vm_handshake *handshake = conn->handshake;
     vm_conn_flush(conn);
     loop_io_del(conn->owner->loop, &conn->io);
-    loop_timer_disarm(conn->owner->loop, &conn->timer);
-    DL_DELETE(conn->owner->handshaking, conn);
-    bytes_put(&conn->unread, rest, len);
-    conn->entry = entry;
+    loop_timer_disarm(conn->owner->loop, &handshake->timer);
+    DL_DELETE(conn->owner->handshaking, handshake);
+    bytes_put(&handshake->unread, rest, len);
+    handshake->entry = entry;
     conn->state = VM_MOVING;
     loop_post(target->loop, on_arrived, conn);
 }
@@ -225,18 +246,19 @@ static void on_time(struct loop_timer *timer);
 
 static uint64_t deadline(const struct vm_conn *conn)
 {
-    return conn->since_ms + conn->owner->config->vm.handshake_timeout;
+    return conn->handshake->since_ms + conn->owner->config->vm.handshake_timeout;
 }
 
 void vm_handshake_arm(struct vm_conn *conn)
 {
     uint64_t now = loop_now(conn->owner->loop);
     uint64_t due = deadline(conn);
-    if (conn->settle_ms > now && conn->settle_ms < due)
-        due = conn->settle_ms;
-    if (conn->timer.slot && conn->timer.due_ms == due)
+    struct vm_handshake *handshake = conn->handshake;
+    if (handshake->settle_ms > now && handshake->settle_ms < due)
+        due = handshake->settle_ms;
+    if (handshake->timer.slot && handshake->timer.due_ms == due)
         return;
-    loop_timer_arm(conn->owner->loop, &conn->timer, due > now ? due - now : 0, on_time);
+    loop_timer_arm(conn->owner->loop, &handshake->timer, due > now ? due - now : 0, on_time);
 }
 
 /* Who is it, at that time? rest is what was read behind the message that may have decided. */
@@ -263,8 +285,8 @@ static enum vm_outcome consider(struct vm_conn *conn, enum vmext_time time, cons
 
 enum vm_outcome vm_handshake_after_message(struct vm_conn *conn, const uint8_t *rest, size_t len)
 {
-    if (conn->ext.name && !conn->settle_ms) {
-        conn->settle_ms = loop_now(conn->owner->loop) + VMEXT_SETTLE_MS;
+    if (conn->ext.name && !conn->handshake->settle_ms) {
+        conn->handshake->settle_ms = loop_now(conn->owner->loop) + VMEXT_SETTLE_MS;
         vm_handshake_arm(conn);
     }
     return consider(conn, VMEXT_EARLY, rest, len);
@@ -272,13 +294,14 @@ enum vm_outcome vm_handshake_after_message(struct vm_conn *conn, const uint8_t *
 
 static void on_time(struct loop_timer *timer)
 {
-    struct vm_conn *conn = container_of(timer, struct vm_conn, timer);
+    struct vm_conn *conn = container_of(timer, struct vm_handshake, timer)->conn;
     enum vm_outcome outcome = VM_GOES_ON;
     for (int i = 0; i < READS_AT_TIMEOUT && outcome == VM_GOES_ON && conn->state == VM_HANDSHAKE; i++)
         outcome = vm_conn_read(conn, conn->owner->buffer);
     if ((outcome == VM_GOES_ON || outcome == VM_NOTHING) && conn->state == VM_HANDSHAKE) {
         uint64_t now = loop_now(conn->owner->loop);
-        bool settled = conn->settle_ms && now >= conn->settle_ms;
+        uint64_t settle_ms = conn->handshake->settle_ms;
+        bool settled = settle_ms && now >= settle_ms;
         enum vmext_time time = settled ? VMEXT_SETTLED : VMEXT_EARLY;
         if (now >= deadline(conn))
             time = settled ? VMEXT_DEADLINE : VMEXT_EARLY_DEADLINE;

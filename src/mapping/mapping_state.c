@@ -88,17 +88,12 @@ void mapping_state_free(struct mapping_state *state)
     free(state);
 }
 
-/* The field `name[ (uuid)][.label]`, made if it is new. */
-static struct field *field_get(struct mapping_state *state, const char *name, size_t name_len,
-                               const struct mapping_entry *entry, bool alternative)
+enum { ENDING_MAX = 3 + UUID_TEXT + 1 + LABEL_MAX };
+
+/* What a field has behind the name: `[ (uuid)][.label]`. Result: its length. */
+static size_t field_ending(char out[ENDING_MAX], const struct mapping_entry *entry, bool alternative)
 {
-    struct field *found;
-    struct field *made = xmalloc(sizeof *made + name_len + UUID_TEXT + 4 + LABEL_MAX + 1);
-    memset(made, 0, sizeof *made);
-    char *end = made->bytes;
-    if (name_len)
-        memcpy(end, name, name_len);
-    end += name_len;
+    char *end = out;
     if (alternative) {
         char uuid[UUID_TEXT] = "no uuid";
         if (entry->has_uuid)
@@ -111,7 +106,22 @@ static struct field *field_get(struct mapping_state *state, const char *name, si
         *end++ = '.';
         end = stpcpy(end, entry->label);
     }
-    made->len = (size_t)(end - made->bytes);
+    return (size_t)(end - out);
+}
+
+/* The field `name[ (uuid)][.label]`, made if it is new. */
+static struct field *field_get(struct mapping_state *state, const char *name, size_t name_len,
+                               const struct mapping_entry *entry, bool alternative)
+{
+    struct field *found;
+    char ending[ENDING_MAX];
+    size_t ending_len = field_ending(ending, entry, alternative);
+    struct field *made = xmalloc(sizeof *made + name_len + ending_len);
+    memset(made, 0, sizeof *made);
+    made->len = name_len + ending_len;
+    if (name_len)
+        memcpy(made->bytes, name, name_len);
+    memcpy(made->bytes + name_len, ending, ending_len);
     unsigned hash;
     HASH_VALUE(made->bytes, made->len, hash);
     HASH_FIND_BYHASHVALUE(hh, state->fields, made->bytes, made->len, hash, found);

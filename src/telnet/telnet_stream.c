@@ -5,19 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { OPTIONS = 4 };
+
 struct telnet_stream {
-    telnet_t *telnet;
+    telnet_t *telnet; /* NULL: at rest, made again when the next command comes */
     const struct telnet_handler *handler;
     void *arg;
-    const char *why;          /* set: the stream is broken */
-    const uint8_t *chunk_end; /* while feeding: behind the last byte given to libtelnet */
-    enum telnet_side side;
-    bool plain;     /* libtelnet is known to be outside of any sequence: data need not go through it */
-    bool after_iac; /* the last byte fed was an IAC, so an SE that comes first in the next feed ends a message
-                     */
+    const char *why; /* set: the stream is broken */
+    uint8_t side;    /* enum telnet_side */
+    /* Where in the peer's stream we are; all 0 is outside of any sequence, where what holds no IAC is data.
+     */
+    bool after_iac;
+    uint8_t command; /* a command whose option is the next byte, or 0 */
+    bool in_sub;
+    bool had_sub;  /* libtelnet has a buffer for subnegotiations, which it never gives back */
+    bool is_muted; /* libtelnet is told what was before */
+    /* What the peer said last about its own side of each of vm_options, and about ours; 0: nothing yet. */
+    uint8_t its_word[OPTIONS], our_word[OPTIONS];
 };
 
-static const telnet_telopt_t vm_options[] = {
+static const telnet_telopt_t vm_options[OPTIONS + 1] = {
     {TN_OPT_BINARY, TELNET_WILL, TELNET_DO},
     {TN_OPT_SGA, TELNET_WILL, TELNET_DO},
     {TN_OPT_ECHO, TELNET_WILL, TELNET_DONT},
@@ -51,11 +58,10 @@ static void on_event(telnet_t *telnet, telnet_event_t *ev, void *arg)
 {
     (void)telnet;
     struct telnet_stream *s = arg;
-    if (s->why)
+    if (s->why || s->is_muted)
         return;
     switch (ev->type) {
     case TELNET_EV_DATA:
-        s->plain = (const uint8_t *)ev->data.buffer + ev->data.size == s->chunk_end;
         s->handler->data(s->arg, (const uint8_t *)ev->data.buffer, ev->data.size);
         break;
     case TELNET_EV_SEND:
@@ -83,25 +89,36 @@ static void on_event(telnet_t *telnet, telnet_event_t *ev, void *arg)
     }
 }
 
+static void make_telnet(struct telnet_stream *s)
+{
+    s->telnet = telnet_init(s->side == TELNET_SIDE_VM ? vm_options : user_options, on_event, 0, s);
+    if (!s->telnet)
+        abort();
+}
+
 struct telnet_stream *telnet_stream_new(enum telnet_side side, const struct telnet_handler *handler,
                                         void *arg)
 {
     struct telnet_stream *s = xcalloc(1, sizeof *s);
     s->handler = handler;
     s->arg = arg;
-    s->side = side;
-    s->plain = true;
-    s->telnet = telnet_init(side == TELNET_SIDE_VM ? vm_options : user_options, on_event, 0, s);
-    if (!s->telnet)
-        abort();
+    s->side = (uint8_t)side;
+    make_telnet(s);
     return s;
+}
+
+static void free_telnet(struct telnet_stream *s)
+{
+    if (s->telnet)
+        telnet_free(s->telnet);
+    s->telnet = NULL;
 }
 
 void telnet_stream_free(struct telnet_stream *s)
 {
     if (!s)
         return;
-    telnet_free(s->telnet);
+    free_telnet(s);
     free(s);
 }
 
@@ -116,17 +133,75 @@ void telnet_stream_greet(struct telnet_stream *s)
         telnet_negotiate(s->telnet, TELNET_DO, TN_OPT_VMWARE);
 }
 
-/* How much of data to give to libtelnet at once: through the next command (an IAC and the byte behind it).
- * The end of a subnegotiation is one; what libtelnet makes of it is to be looked at before it gets more, as
- * it may begin to inflate, and would do that to all it was given. */
+static bool is_outside(const struct telnet_stream *s)
+{
+    return !s->after_iac && !s->command && !s->in_sub;
+}
+
+void telnet_stream_rest(struct telnet_stream *s)
+{
+    if (!s->had_sub || !is_outside(s))
+        return;
+    free_telnet(s);
+    s->had_sub = false;
+}
+
+static void hear_again(struct telnet_stream *s, uint8_t word, size_t i)
+{
+    const char command[] = {(char)TN_IAC, (char)word, (char)vm_options[i].telopt};
+    if (word)
+        telnet_recv(s->telnet, command, sizeof command);
+}
+
+/* Brings libtelnet to where it was before the stream came to rest. As neither side of an option is ever asked
+ * for again, its state follows from our greeting and the last that the peer said about it. */
+static void wake(struct telnet_stream *s)
+{
+    make_telnet(s);
+    s->is_muted = true;
+    telnet_stream_greet(s);
+    for (size_t i = 0; i < OPTIONS; i++) {
+        hear_again(s, s->its_word[i], i);
+        hear_again(s, s->our_word[i], i);
+    }
+    s->is_muted = false;
+}
+
+/* The byte behind a command that takes one. Result: whether that is all of the command. */
+static bool take_option(struct telnet_stream *s, uint8_t option)
+{
+    uint8_t command = s->command;
+    s->command = 0;
+    if (command == TN_SB) {
+        s->in_sub = s->had_sub = true;
+        return false;
+    }
+    for (size_t i = 0; i < OPTIONS; i++)
+        if (vm_options[i].telopt == option)
+            (command == TN_WILL || command == TN_WONT ? s->its_word : s->our_word)[i] = command;
+    return true;
+}
+
+/* How much of data to give to libtelnet at once: to the end of the next command, which for a subnegotiation
+ * is IAC SE. What libtelnet makes of it is to be looked at before it gets more, as it may begin to inflate,
+ * and would do that to all it was given. */
 static size_t piece_len(struct telnet_stream *s, const uint8_t *data, size_t len)
 {
     size_t at = 0;
     while (at < len) {
-        if (s->after_iac) {
-            s->after_iac = false;
-            if (data[at++] != TN_IAC)
+        if (s->command) {
+            if (take_option(s, data[at++]))
                 return at;
+        } else if (s->after_iac) {
+            uint8_t byte = data[at++];
+            s->after_iac = false;
+            if (byte == TN_IAC)
+                continue;
+            /* Where it is not SE that ends a subnegotiation, libtelnet takes it for the next command. */
+            s->in_sub = false;
+            if (byte < TN_SB)
+                return at;
+            s->command = byte;
         } else {
             const uint8_t *iac = memchr(data + at, TN_IAC, len - at);
             if (!iac)
@@ -159,13 +234,14 @@ static size_t feed_plain(const struct telnet_stream *s, const uint8_t *data, siz
 int telnet_stream_feed(struct telnet_stream *s, const uint8_t *data, size_t len, size_t *used,
                        const char **why)
 {
-    size_t run = s->plain ? feed_plain(s, data, len) : 0;
+    size_t run = is_outside(s) ? feed_plain(s, data, len) : 0;
     *used = len;
     if (run < len) {
+        /* Before the piece is looked at: what it says is not what was before. */
+        if (!s->telnet)
+            wake(s);
         size_t piece = piece_len(s, data + run, len - run);
         *used = run + piece;
-        s->plain = false;
-        s->chunk_end = data + run + piece;
         telnet_recv(s->telnet, (const char *)data + run, piece);
     }
     *why = s->why;

@@ -127,7 +127,7 @@ Test(scale, nine_and_a_half_thousand_vms_are_served_found_and_cheap)
     redis_wait_hlen(r, "VM:Port", 0, 4 * SOON);
     fleet_free(f);
     daemon_stop(d);
-    cr_assert_leq(bytes, 3 * 1024, "an idle VM takes %zu bytes", bytes);
+    cr_assert_leq(bytes, 2 * 1024, "an idle VM takes %zu bytes", bytes);
 }
 
 Test(scale, sigterm_with_redis_frozen_and_five_thousand_vms_ends_in_time)

@@ -57,10 +57,12 @@ static const struct telnet_handler handler = {on_data, on_command, on_peer_optio
                                               on_send};
 
 static struct telnet_stream *stream;
+static bool rests; /* after each feed */
 
 static void begin(void)
 {
     told_len = 0;
+    rests = false;
     stream = telnet_stream_new(TELNET_SIDE_VM, &handler, NULL);
 }
 
@@ -84,6 +86,8 @@ static int feed(const void *data, size_t len)
         cr_assert_leq(used, len);
         at += used;
         len -= used;
+        if (rests)
+            telnet_stream_rest(stream);
     }
     return 0;
 }
@@ -121,6 +125,70 @@ Test(telnet, every_cut_tells_the_same)
             cr_assert_eq(feed(wire + b, len - b), 0);
             cr_assert(told_len == sizeof story - 1 && memcmp(told, story, told_len) == 0,
                       "cut at %zu and %zu", a, b);
+        }
+    }
+}
+
+/* Feeds a new, greeted stream in three pieces. */
+static void feed_cut(bool with_rests, const char *wire, size_t a, size_t b, size_t len)
+{
+    end();
+    begin();
+    rests = with_rests;
+    telnet_stream_greet(stream);
+    cr_assert_eq(feed(wire, a), 0);
+    cr_assert_eq(feed(wire + a, b - a), 0);
+    cr_assert_eq(feed(wire + b, len - b), 0);
+}
+
+/* A stream that rests whenever it can tells and answers what one does that never rests. */
+static void expect_no_difference(const char *wire, size_t a, size_t b, size_t len)
+{
+    static char expected[4096];
+    feed_cut(false, wire, 0, 0, len);
+    size_t told_before = told_len, sent_before = sent.len;
+    cr_assert_leq(told_before + sent_before, sizeof expected);
+    memcpy(expected, told, told_before);
+    memcpy(expected + told_before, bytes_at(&sent), sent_before);
+    feed_cut(true, wire, a, b, len);
+    cr_assert(told_len == told_before && memcmp(told, expected, told_len) == 0, "cut at %zu and %zu", a, b);
+    cr_assert(sent.len == sent_before && memcmp(bytes_at(&sent), expected + told_before, sent.len) == 0,
+              "cut at %zu and %zu", a, b);
+}
+
+Test(telnet, rest_changes_nothing_wherever_it_comes)
+{
+    static const char wire[] =
+        "\xff\xfd\x01\xff\xfb\xe8\xff\xfa\xe8\x52vm\xff\xff\xf0\xff\xf0 data\xff\xff \xff\xf3"
+        "\xff\xfe\x01\xff\xfa\xff\xfd\x01\xff\xf0\xff\xfd\x01 x\xff\xfa\xe8\xff\xf0\xff\xfc\xff end";
+    size_t len = sizeof wire - 1;
+    for (size_t a = 0; a <= len; a++)
+        for (size_t b = a; b <= len; b++)
+            expect_no_difference(wire, a, b, len);
+}
+
+/* With all that a peer may have said of an option before the rest, and may say after it. */
+Test(telnet, what_was_agreed_outlives_a_rest)
+{
+    static const uint8_t options[] = {TN_OPT_BINARY, TN_OPT_ECHO, TN_OPT_SGA, TN_OPT_VMWARE, 37};
+    for (size_t i = 0; i < sizeof options; i++) {
+        for (unsigned history = 0; history < 5 * 5 * 4 * 4; history++) {
+            char wire[32];
+            size_t len = 0;
+            unsigned rest = history;
+            for (int n = 0; n < 4; n++) {
+                /* Of the first two, each may be none. */
+                unsigned word = rest % (n < 2 ? 5 : 4);
+                rest /= n < 2 ? 5 : 4;
+                if (n == 2)
+                    len += (size_t)(stpcpy(wire + len, "\xff\xfa\xe8x\xff\xf0") - (wire + len));
+                if (word == 4)
+                    continue;
+                wire[len++] = (char)TN_IAC;
+                wire[len++] = (char)(TN_WILL + word);
+                wire[len++] = (char)options[i];
+            }
+            expect_no_difference(wire, len, len, len);
         }
     }
 }
