@@ -12,6 +12,7 @@
 enum {
     VM_BACKLOG = 4096,    /* of the listen queue; the kernel's somaxconn may be lower */
     ACCEPTS_A_TURN = 64,  /* of one listener, so that letters are read in a storm too */
+    STORM_MS = 2,         /* connections that come closer than this are gathered */
     REST_MS = 1000,       /* of a listener after EMFILE */
     GIVE_WAY_MS = 5,      /* how long a listener waits for a console that was asked to give way */
     GIVE_WAY_TRIES = 100, /* after that the connection is refused */
@@ -37,6 +38,7 @@ struct acceptor {
     unsigned next_worker;
     struct vm_arrival **piles; /* a worker each: what it gets at the end of this turn */
     uint64_t number;           /* of the last connection */
+    uint64_t last_ms;          /* when connections were last accepted */
     struct vm_listener *listeners;
     size_t listener_count;
 };
@@ -151,11 +153,21 @@ static void post_piles(struct acceptor *acceptor)
     }
 }
 
+/* In a storm, lets a millisecond's connections gather: each turn wakes this thread and the workers once. */
+static void gather(struct acceptor *acceptor)
+{
+    uint64_t now_ms = loop_now(acceptor->loop);
+    if (now_ms - acceptor->last_ms < STORM_MS)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    acceptor->last_ms = clock_ms();
+}
+
 static void on_io(struct loop_io *io, uint32_t events)
 {
     (void)events;
     struct vm_listener *listener = container_of(io, struct vm_listener, io);
     int left = ACCEPTS_A_TURN;
+    gather(listener->acceptor);
     while (left > 0 && accept_one(listener))
         left--;
     post_piles(listener->acceptor);
