@@ -184,6 +184,22 @@ bool network_list_holds(const struct network_list *list, const struct sock_addr 
     return false;
 }
 
+/* The kernel counts in seconds and takes 1 to 32,767 of them. */
+static int keepalive_seconds(uint64_t keepalive_ms)
+{
+    uint64_t seconds = (keepalive_ms + 999) / 1000;
+    return seconds > 32767 ? 32767 : (int)seconds;
+}
+
+int sock_stagger_keepalive(int fd, uint64_t keepalive_ms, uint64_t number)
+{
+    int most = keepalive_seconds(keepalive_ms);
+    int idle = most - (int)(number % (unsigned)(most / 2 + 1));
+    if (keepalive_ms == 0)
+        return 0;
+    return setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) < 0 ? -errno : 0;
+}
+
 int sock_set_keepalive(int fd, uint64_t keepalive_ms)
 {
     int on = keepalive_ms > 0, interval = 10, count = 3;
@@ -191,9 +207,7 @@ int sock_set_keepalive(int fd, uint64_t keepalive_ms)
         return -errno;
     if (!on)
         return 0;
-    /* The kernel counts in seconds and takes 1 to 32,767 of them. */
-    uint64_t seconds = (keepalive_ms + 999) / 1000;
-    int idle = seconds > 32767 ? 32767 : (int)seconds;
+    int idle = keepalive_seconds(keepalive_ms);
     if (setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) < 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval) < 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count) < 0)

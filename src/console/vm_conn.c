@@ -291,6 +291,7 @@ void vm_conn_new(struct console_owner *owner, int fd, const struct sock_addr *pe
     conn->io.fd = fd;
     conn->telnet = telnet_stream_new(TELNET_SIDE_VM, &handler, conn);
     vm_handshake_begin(conn);
+    sock_stagger_keepalive(fd, owner->config->vm.keepalive, number);
     if (vm_conn_watch(conn) < 0) {
         vm_conn_close(conn);
         return;
@@ -302,7 +303,9 @@ void vm_conn_new(struct console_owner *owner, int fd, const struct sock_addr *pe
 
 void vm_conn_reload(struct vm_conn *conn)
 {
-    sock_set_keepalive(conn->io.fd, conn->owner->config->vm.keepalive);
+    uint64_t keepalive = conn->owner->config->vm.keepalive;
+    sock_set_keepalive(conn->io.fd, keepalive);
+    sock_stagger_keepalive(conn->io.fd, keepalive, conn->number);
     if (conn->state == VM_HANDSHAKE)
         vm_handshake_arm(conn);
 }

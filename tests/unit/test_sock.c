@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,4 +274,27 @@ Test(sock_send, a_full_socket_takes_nothing_and_a_closed_one_is_an_error)
         cr_expect_eq(sock_send(pair[0], piece, pieces), -EPIPE);
         close(pair[0]);
     }
+}
+
+/* Of two neighbours none is probed with the other. */
+Test(sock, keepalive_of_many_is_spread_over_half_of_it)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0), idle, before = 0, least = 60, most = 0;
+    socklen_t len = sizeof idle;
+    cr_assert_eq(sock_set_keepalive(fd, 60000), 0);
+    for (uint64_t number = 1; number <= 1000; number++) {
+        cr_assert_eq(sock_stagger_keepalive(fd, 60000, number), 0);
+        cr_assert_eq(getsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, &len), 0);
+        cr_assert_neq(idle, before);
+        before = idle;
+        least = idle < least ? idle : least;
+        most = idle > most ? idle : most;
+    }
+    cr_assert_eq(least, 30);
+    cr_assert_eq(most, 60);
+    cr_assert_eq(sock_stagger_keepalive(fd, 1000, 7), 0);
+    cr_assert_eq(getsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, &len), 0);
+    cr_assert_eq(idle, 1);
+    cr_assert_eq(sock_stagger_keepalive(fd, 0, 7), 0);
+    close(fd);
 }
