@@ -58,6 +58,7 @@ struct crew {
     uint32_t run;              /* tells this run's lines from those of earlier ones */
     bool echo;                 /* VMs print what is typed, and nothing else */
     bool timestamps;           /* the kernel tells when a VM was sent something */
+    bool cut_short;            /* nobody has waited for what is still on its way; it is not lost */
     struct load_vm *vms;       /* options->vms of them */
     struct load_user *users;
     size_t user_count;

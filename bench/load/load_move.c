@@ -68,8 +68,10 @@ void load_move_goahead(struct load_vm *vm, const struct reading *reading)
     uint64_t answer_ns = reading->read_ns - vm->begin_ns;
     tally_time(tally_of(vm), LATENCY_GOAHEAD, reading->read_ns - vm->due_ns);
     /* Two clocks, and one of them may be set: what cannot be is not counted. */
-    if (reading->unread_ns <= answer_ns)
-        tally_time(tally_of(vm), LATENCY_ANSWER, answer_ns - reading->unread_ns);
+    if (reading->unread_ns <= answer_ns) {
+        answer_ns -= reading->unread_ns;
+        tally_time(tally_of(vm), LATENCY_ANSWER, answer_ns);
+    }
     if (answer_ns > GOAHEAD_MAX_NS) {
         load_vm_lose(vm, "no GOAHEAD for as long as a host waits");
         return;

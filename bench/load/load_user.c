@@ -83,41 +83,49 @@ static void on_verb(struct load_user *user, uint8_t option)
 }
 
 /* The VM says whose console this is: what comes next is its stream. */
-static void on_vm_line(struct load_user *user, uint32_t number, uint64_t printed)
+static void on_vm_line(struct load_user *user, const struct load_line *line)
 {
     const struct crew *crew = user->thread->crew;
     char why[80];
-    if (user->state != LOAD_USER_ARRIVING)
+    if (user->state != LOAD_USER_ARRIVING || line->run != crew->run)
         return;
-    if (number >= crew->options->vms || (user->vm && user->vm->number != number)) {
-        snprintf(why, sizeof why, "it is the console of VM %" PRIu32 " instead of %" PRIu32, number + 1,
+    if (line->number >= crew->options->vms || (user->vm && user->vm->number != line->number)) {
+        snprintf(why, sizeof why, "it is the console of VM %" PRIu32 " instead of %" PRIu32, line->number + 1,
                  user->vm ? user->vm->number + 1 : 0);
         lose(user, why);
         return;
     }
     if (!user->vm) {
-        user->found = number;
+        user->found = line->number;
+    } else if (line->connection != user->vm->connections) {
+        return;
     } else {
-        stream_check_init(&user->seen, crew->echo ? &user->keys : &user->vm->stream, printed);
+        stream_check_init(&user->seen, crew->echo ? &user->keys : &user->vm->stream, line->printed);
         tally_add(tally_of(user), COUNT_USERS, 1);
     }
     set_state(user, LOAD_USER_ATTACHED);
 }
 
-/* A line that is no part of a stream, with its CR LF, NUL behind it. */
+/* A line that is no part of a stream, with a CR LF at both ends. */
 static void on_line(struct load_user *user)
 {
-    uint32_t number, run;
+    struct load_line line;
     uint64_t n;
     const char *text = user->line + 2;
     user->line[user->line_len - 2] = 0;
-    if (load_line_parse(text, &number, &run, &n)) {
-        if (run == user->thread->crew->run)
-            on_vm_line(user, number, n);
-    } else if (sscanf(text, "[vspc: %" SCNu64 " bytes skipped]", &n) == 1 &&
-               user->state == LOAD_USER_ATTACHED) {
+    user->in_line = false;
+    if (load_line_parse(text, &line)) {
+        on_vm_line(user, &line);
+    } else if (user->state == LOAD_USER_ATTACHED) {
+        if (sscanf(text, "[vspc: %" SCNu64 " bytes skipped]", &n) != 1)
+            return;
         stream_check_skip(&user->seen, n);
         tally_add(tally_of(user), COUNT_SKIPPED, n);
+    } else if (*text != '[') {
+        /* A replay may begin within a line: what has ended that one was no beginning of this. */
+        memcpy(user->line, "\r\n", 2);
+        user->line_len = 2;
+        user->in_line = true;
     }
 }
 
@@ -178,7 +186,6 @@ static void on_text(struct load_user *user, const uint8_t *data, size_t len)
         user->line[user->line_len++] = (char)*data++;
         len--;
         if (user->line_len > 2 && user->line[user->line_len - 1] == '\n') {
-            user->in_line = false;
             on_line(user);
         } else if (user->line_len == USER_LINE_MAX) {
             user->in_line = false; /* no line of anyone's; the check has missed it */
@@ -341,7 +348,7 @@ void load_user_wait(struct load_user *user)
 /* Notes what became of a stream of which `sent` bytes were sent. */
 static void account(struct load_user *user, struct stream_check *check, uint64_t sent)
 {
-    stream_check_finish(check, sent);
+    stream_check_finish(check, user->thread->crew->cut_short ? check->end : sent);
     tally_add(tally_of(user), COUNT_STREAM_LOST, check->lost);
     tally_add(tally_of(user), COUNT_STREAM_DOUBLED, check->doubled);
     tally_add(tally_of(user), COUNT_STREAM_REORDERED, check->reordered);

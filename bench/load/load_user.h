@@ -4,9 +4,9 @@
  *      DOWN --(load_user_attach)--> ARRIVING --(the VM's line)--> ATTACHED --(load_user_leave)--> DOWN
  *      any --(anything else)--> LOST
  *
- * While ARRIVING he types ENQ every half second, which his VM answers with load_vm_line: what comes behind
- * the first of this run is its stream from the offset that the line names. What came before is of earlier
- * runs. */
+ * While ARRIVING he types ENQ every half second, which his VM answers with a load_line: what comes behind the
+ * first of this run and of the VM's present connection is its stream from the offset that the line names, and
+ * the server lets him type to it. What came before is of earlier runs, or was cut by a VM that hung up. */
 #ifndef VSPC_BENCH_LOAD_USER_H
 #define VSPC_BENCH_LOAD_USER_H
 

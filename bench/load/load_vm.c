@@ -46,7 +46,7 @@ void load_vm_lose(struct load_vm *vm, const char *why)
                                          "GOAHEAD came", "COMPLETE sent", "lost"};
     struct load_thread *thread = vm->thread;
     char name[LOAD_NAME_MAX];
-    if (vm->state == LOAD_VM_LOST || vm->state == LOAD_VM_DOWN)
+    if (vm->state == LOAD_VM_LOST || (vm->state == LOAD_VM_DOWN && !vm->lost_ns))
         return;
     if (load_vm_migrates(vm))
         tally_add(&thread->tally, COUNT_MIGRATIONS_FAILED, 1);
@@ -107,13 +107,14 @@ void load_vm_name(uint32_t number, char name[LOAD_NAME_MAX])
     snprintf(name, LOAD_NAME_MAX, "bench-%05" PRIu32, number + 1);
 }
 
-bool load_line_parse(const char *line, uint32_t *number, uint32_t *run, uint64_t *printed)
+bool load_line_parse(const char *line, struct load_line *out)
 {
     int end = 0;
-    if (sscanf(line, "{bench-%" SCNu32 " %" SCNx32 " %" SCNu64 "}%n", number, run, printed, &end) != 3 ||
-        !end || line[end] || *number == 0)
+    if (sscanf(line, "{bench-%" SCNu32 " %" SCNx32 " %" SCNu32 " %" SCNu64 "}%n", &out->number, &out->run,
+               &out->connection, &out->printed, &end) != 4 ||
+        !end || line[end] || out->number == 0)
         return false;
-    --*number;
+    --out->number;
     return true;
 }
 
@@ -122,8 +123,8 @@ void load_end_say_who(struct load_end *end)
     struct load_vm *vm = end->vm;
     char name[LOAD_NAME_MAX], line[LOAD_LINE_MAX];
     load_vm_name(vm->number, name);
-    int len = snprintf(line, sizeof line, "\r\n{%s %08" PRIx32 " %" PRIu64 "}\r\n", name,
-                       vm->thread->crew->run, vm->printed);
+    int len = snprintf(line, sizeof line, "\r\n{%s %08" PRIx32 " %" PRIu32 " %" PRIu64 "}\r\n", name,
+                       vm->thread->crew->run, vm->connections, vm->printed);
     vm_client_send(&end->client, line, (size_t)len);
 }
 
@@ -283,7 +284,7 @@ static uint64_t since_arrival(struct msghdr *message)
 static void read_end(struct load_end *end)
 {
     struct load_thread *thread = end->vm->thread;
-    char control[CMSG_SPACE(sizeof(struct timespec))];
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct timespec))];
     struct iovec piece = {thread->buffer, LOAD_READ_MAX};
     struct msghdr message = {
         .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
@@ -324,6 +325,7 @@ void load_vm_connect(struct load_vm *vm, uint64_t due_ns)
     memcpy(like.uuid, name, like.name_len < UUID_SIZE ? like.name_len : UUID_SIZE);
     vm->due_ns = due_ns;
     vm->at = 0;
+    vm->connections++;
     load_vm_set_state(vm, LOAD_VM_CONNECTING);
     load_end_connect(vm, source_of(vm), &like);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "options_table.h"
+#include "units.h"
 #include "vspc/text.h"
 
 enum {
@@ -14,10 +15,11 @@ enum {
     RATE_MAX = 1000000,
     THREADS_MAX = 64,
     CHUNK_MAX = 65536,
-    SOAK_RATE = 50,     /* by default, where VMs are few */
-    VMOTION_RATE = 100, /* by default, where there are VMs enough */
-    PID_MAX = 4194304,  /* of any Linux */
-    LONG_OPTION = 256,  /* the first value of getopt_long that is no character */
+    CHUNKS_MAX = 50000000, /* of a fanout, which remembers when each was due */
+    SOAK_RATE = 50,        /* by default, where VMs are few */
+    VMOTION_RATE = 100,    /* by default, where there are VMs enough */
+    PID_MAX = 4194304,     /* of any Linux */
+    LONG_OPTION = 256,     /* the first value of getopt_long that is no character */
 };
 
 static const uint64_t duration_max_ms = UINT64_C(30) * 86400000;
@@ -97,14 +99,17 @@ static void read_arguments(struct command_line *line, int argc, char **argv)
                             quote(argv[optind + 1], strlen(argv[optind + 1])).s);
 }
 
-/* Tells what the scenario has no use for; that is no reason not to run it. */
-static void check_applies(const struct command_line *line, enum scenario_kind kind)
+/* Tells what the scenario has no use for, and forgets it; that is no reason not to run it. */
+static void check_applies(struct command_line *line, enum scenario_kind kind)
 {
     char list[128];
-    for (unsigned i = 0; i < OPTIONS; i++)
-        if (line->given[i] && !option_applies((enum option_id)i, kind))
-            fprintf(stderr, "vspc-bench: %s makes no use of --%s, which is for %s\n", scenario_names[kind],
-                    option_texts[i].name, list_scenarios(option_texts[i].scenarios, list, sizeof list));
+    for (unsigned i = 0; i < OPTIONS; i++) {
+        if (!line->given[i] || option_applies((enum option_id)i, kind))
+            continue;
+        fprintf(stderr, "vspc-bench: %s makes no use of --%s, which is for %s\n", scenario_names[kind],
+                option_texts[i].name, list_scenarios(option_texts[i].scenarios, list, sizeof list));
+        line->given[i] = NULL;
+    }
 }
 
 /* Half of the CPUs that the process may use; the server has the others. */
@@ -115,6 +120,21 @@ static unsigned default_threads(void)
         return 1;
     unsigned half = (unsigned)CPU_COUNT(&cpus) / 2;
     return half < 1 ? 1 : half > THREADS_MAX ? THREADS_MAX : half;
+}
+
+/* Refuses a rate that leaves the time that there is too short, or too long. */
+static void check_rate(const struct bench_options *o)
+{
+    double seconds = (double)o->duration_ms / 1e3, n = o->rate * seconds;
+    char duration[UNITS_TEXT];
+    units_duration(duration, o->duration_ms);
+    if (o->scenario == SCENARIO_STORM && o->rate > 0 && n < o->vms)
+        options_usage_error("--vms %u at --rate %g take %.1f s, but --duration is %s: give more of it, or a "
+                            "higher rate",
+                            o->vms, o->rate, o->vms / o->rate, duration);
+    if (o->scenario == SCENARIO_FANOUT && n > CHUNKS_MAX)
+        options_usage_error("--rate %g for --duration %s makes more than %d chunks: give less of one",
+                            o->rate, duration, CHUNKS_MAX);
 }
 
 /* How many VMs and users, and with which load. */
@@ -144,12 +164,16 @@ static void take_load(struct bench_options *o, const char *const *given)
                             scenario->needs_rate);
     if (given[OPTION_DURATION])
         o->duration_ms = options_duration("duration", given[OPTION_DURATION], 1, duration_max_ms);
+    check_rate(o);
     if (given[OPTION_HOLD])
         o->hold_ms = options_duration("hold", given[OPTION_HOLD], 0, duration_max_ms);
     if (given[OPTION_CHUNK])
         o->chunk = (unsigned)options_size("chunk", given[OPTION_CHUNK], 1, CHUNK_MAX);
     if (given[OPTION_THREADS])
         o->threads = (unsigned)options_whole("threads", given[OPTION_THREADS], 1, THREADS_MAX);
+    /* But where other threads read what a VM prints, one without a VM has nothing to do. */
+    if (o->threads > o->vms && o->scenario != SCENARIO_BLAST && o->scenario != SCENARIO_FANOUT)
+        o->threads = o->vms;
     if (given[OPTION_PID])
         o->pid = (int)options_whole("pid", given[OPTION_PID], 1, PID_MAX);
 }

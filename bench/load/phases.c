@@ -11,11 +11,19 @@ enum {
     VMS_IN_FLIGHT = 512,   /* connections that are on their way at once, of all threads */
     USERS_IN_FLIGHT = 128, /* the same, of each thread */
     SCOUTS = 64,           /* ports that are looked at at once */
+    SCOUT_MS = 1000,       /* a console that says nothing for so long has no VM */
     CONNECT_MS = 30000,
     MAPPED_MS = 10000,
     ATTACH_MS = 20000,
-    DRAIN_MS = 5000,
+    DRAIN_MS = 5000, /* without anything that arrives */
+    DRAIN_ROUNDS = 12,
     POLL_MS = 2, /* how often a job looks whether it is done, where nothing tells */
+};
+
+/* A user who looks whose console a port is. */
+struct scout {
+    struct load_user user;
+    uint64_t until_ns; /* when he gives it up */
 };
 
 /* A thread's progress with its list of VMs or users. */
@@ -26,7 +34,7 @@ struct queue {
     bool done;
     struct pace_schedule schedule;
     struct load_thread *thread;
-    struct load_user *scouts;
+    struct scout *scouts;
 };
 
 static void end_if_connected(struct load_thread *thread)
@@ -83,10 +91,9 @@ static void job_connect(struct load_thread *thread)
         load_thread_run(thread, clock_ns() + limit_ms * 1000000);
     pace_unschedule(&thread->pace, &queue.schedule);
     load_thread_rest(thread);
-    for (size_t i = 0; i < queue.next; i++)
+    for (size_t i = 0; i < queue.next && !run_is_interrupted(); i++)
         if (load_thread_vm(thread, i)->state == LOAD_VM_CONNECTING)
-            load_vm_lose(load_thread_vm(thread, i),
-                         run_is_interrupted() ? "interrupted" : "it was not identified in time");
+            load_vm_lose(load_thread_vm(thread, i), "it was not identified in time");
 }
 
 bool run_connect(struct run *run)
@@ -147,37 +154,30 @@ bool run_wait_mapped(struct run *run)
     return on;
 }
 
-/* A scout has found out whose console a port is, or that it is nobody's: on to the next port. The server may
- * open ports a little later than we come: behind the last comes the first again. */
-static void send_scouts(struct load_thread *thread)
+/* Scouts who have found out whose console a port is, or that it is nobody's, go on to the next port. The
+ * server may open ports a little later than we come: behind the last comes the first again. */
+static void send_scouts(struct pace_schedule *schedule, uint64_t due_ns)
 {
-    struct queue *queue = thread->job_data;
-    struct crew *crew = thread->crew;
-    if (queue->busy)
-        return;
-    queue->busy = true;
+    struct queue *queue = container_of(schedule, struct queue, schedule);
+    struct crew *crew = queue->thread->crew;
+    uint64_t now_ns = clock_ns();
+    (void)due_ns;
     for (size_t i = 0; i < SCOUTS; i++) {
-        struct load_user *scout = &queue->scouts[i];
+        struct load_user *scout = &queue->scouts[i].user;
         if (scout->state == LOAD_USER_ATTACHED && !crew->ports[scout->found]) {
             crew->ports[scout->found] = scout->port;
             crew->found++;
-            tally_add(&thread->tally, COUNT_FOUND, 1);
+            tally_add(&queue->thread->tally, COUNT_FOUND, 1);
         }
-        if (scout->state == LOAD_USER_ATTACHED)
+        if (scout->state == LOAD_USER_ATTACHED || now_ns > queue->scouts[i].until_ns)
             load_user_leave(scout);
-        if (scout->state != LOAD_USER_ARRIVING && crew->found < crew->wanted)
-            load_user_attach(scout,
-                             (uint16_t)(crew->options->first_user_port + queue->next++ % queue->count));
+        if (scout->state == LOAD_USER_ARRIVING || crew->found >= crew->wanted)
+            continue;
+        queue->scouts[i].until_ns = now_ns + SCOUT_MS * UINT64_C(1000000);
+        load_user_attach(scout, (uint16_t)(crew->options->first_user_port + queue->next++ % queue->count));
     }
-    queue->busy = false;
     if (crew->found >= crew->wanted)
         crew_hurry(crew);
-}
-
-static void poll_scouts(struct pace_schedule *schedule, uint64_t due_ns)
-{
-    (void)due_ns;
-    send_scouts(container_of(schedule, struct queue, schedule)->thread);
 }
 
 /* The first thread searches the range; the others serve their VMs, which answer. */
@@ -188,18 +188,16 @@ static void job_search(struct load_thread *thread)
                           .count = (size_t)options->last_user_port - options->first_user_port + 1,
                           .scouts = thread->index ? NULL : xcalloc(SCOUTS, sizeof *queue.scouts)};
     if (queue.scouts) {
-        thread->job_data = &queue;
         for (uint32_t i = 0; i < SCOUTS; i++)
-            load_user_init(&queue.scouts[i], thread, i, NULL);
+            load_user_init(&queue.scouts[i].user, thread, i, NULL);
         queue.schedule = (struct pace_schedule){
-            .due_ns = clock_ns(), .interval_ns = POLL_MS * 1000000, .left = UINT64_MAX, .fn = poll_scouts};
+            .due_ns = clock_ns(), .interval_ns = POLL_MS * 1000000, .left = UINT64_MAX, .fn = send_scouts};
         pace_schedule(&thread->pace, &queue.schedule);
     }
     load_thread_run(thread, clock_ns() + ATTACH_MS * UINT64_C(1000000));
     pace_unschedule(&thread->pace, &queue.schedule);
     for (uint32_t i = 0; queue.scouts && i < SCOUTS; i++)
-        load_user_leave(&queue.scouts[i]);
-    load_thread_rest(thread);
+        load_user_leave(&queue.scouts[i].user);
     free(queue.scouts);
 }
 
@@ -344,13 +342,25 @@ static void job_drain(struct load_thread *thread)
     serve_until(thread, poll_quiet, DRAIN_MS);
 }
 
+/* How far it is. */
+static uint64_t drained(const struct run *run)
+{
+    return tally_get(&run->sum, COUNT_DELIVERED) + tally_get(&run->sum, COUNT_SKIPPED);
+}
+
 void run_drain(struct run *run)
 {
+    uint64_t before;
     struct phase phase = {.job = job_drain,
                           .what = "bytes delivered",
                           .counter = COUNT_DELIVERED,
                           .total = 0,
                           .limit_ms = DRAIN_MS};
-    run->crew.remaining = run->crew.thread_count;
-    run_phase(run, &phase);
+    bool on = true;
+    /* As long as something still arrives. */
+    for (unsigned i = 0; on && i < DRAIN_ROUNDS; i++) {
+        before = drained(run);
+        run->crew.remaining = run->crew.thread_count;
+        on = run_phase(run, &phase) && run->crew.remaining && drained(run) > before;
+    }
 }

@@ -95,7 +95,7 @@ static bool has_descriptors(const struct bench_options *options)
 {
     struct rlimit limit;
     unsigned users = options->scenario == SCENARIO_BLAST ? options->users * options->vms : options->users;
-    rlim_t need = (rlim_t)options->vms + users + SPARE_DESCRIPTORS;
+    rlim_t need = (rlim_t)options->vms + users + 2 * (rlim_t)options->threads + SPARE_DESCRIPTORS;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
@@ -118,20 +118,28 @@ int run_start(struct run *run, const struct bench_options *options)
     run->report.options = options;
     if (!has_descriptors(options))
         return 2;
+    if (options->pid && !server_look(options->pid).known) {
+        fprintf(stderr, "vspc-bench: --pid %d: there is no such process\n", options->pid);
+        return 2;
+    }
     int err = reach(&options->vspc);
     if (err) {
         fprintf(stderr, "vspc-bench: cannot reach the server at %s: %s\n", options->vspc_text,
                 strerror(-err));
         return 3;
     }
-    err = crew_start(&run->crew, options);
-    if (err) {
-        fprintf(stderr, "vspc-bench: cannot start: %s\n", strerror(-err));
+    struct redis_watch *watch = options->redis ? redis_watch_start(options, why) : NULL;
+    if (options->redis && !watch) {
+        fprintf(stderr,
+                "vspc-bench: cannot use Redis at %s: %s (REDISCLI_AUTH is its password; --redis none does "
+                "without)\n",
+                options->redis, why);
         return 3;
     }
-    if (options->redis && !(run->crew.watch = redis_watch_start(options, why))) {
-        fprintf(stderr, "vspc-bench: cannot use Redis at %s: %s (--redis none does without)\n",
-                options->redis, why);
+    err = crew_start(&run->crew, options);
+    run->crew.watch = watch;
+    if (err) {
+        fprintf(stderr, "vspc-bench: cannot start: %s\n", strerror(-err));
         return 3;
     }
     sigaction(SIGINT, &action, NULL);
@@ -149,6 +157,20 @@ void run_end(struct run *run)
     crew_end(&run->crew);
     free(run->located);
     report_free(&run->report);
+}
+
+/* Takes over what the threads say has failed. */
+static void note_failures(struct run *run)
+{
+    for (unsigned i = 0; i < run->crew.thread_count; i++)
+        if (*run->crew.threads[i].failure)
+            run_fail(run, "%s", run->crew.threads[i].failure);
+}
+
+/* Whether there is nothing left to put under load. */
+static bool all_vms_are_lost(const struct run *run)
+{
+    return tally_get(&run->sum, COUNT_VMS_LOST) >= run->options->vms;
 }
 
 /* The progress line. */
@@ -172,13 +194,14 @@ bool run_phase(struct run *run, const struct phase *phase)
     uint64_t first = tally_get(&run->sum, phase->counter);
     crew_begin(&run->crew, phase->job);
     while (!crew_wait(&run->crew, LOOK_MS)) {
-        if (interrupted || clock_ns() - began_ns > phase->limit_ms * 1000000)
+        if (interrupted || all_vms_are_lost(run) || clock_ns() - began_ns > phase->limit_ms * 1000000)
             crew_hurry(&run->crew);
         add_up(run);
         show(run, phase, began_ns, first);
         note_moment(run, false);
     }
     add_up(run);
+    note_failures(run);
     return !interrupted;
 }
 
@@ -209,11 +232,8 @@ uint64_t run_measured(const struct run *run, enum counter counter)
 static void judge(struct run *run)
 {
     struct report *report = &run->report;
-    struct crew *crew = &run->crew;
     static const enum counter bad[] = {COUNT_VMS_LOST, COUNT_USERS_LOST, COUNT_MIGRATIONS_FAILED};
-    for (unsigned i = 0; i < crew->thread_count; i++)
-        if (*crew->threads[i].failure)
-            run_fail(run, "%s", crew->threads[i].failure);
+    note_failures(run);
     uint64_t lost = tally_get(&run->sum, COUNT_STREAM_LOST),
              doubled = tally_get(&run->sum, COUNT_STREAM_DOUBLED),
              reordered = tally_get(&run->sum, COUNT_STREAM_REORDERED);
@@ -223,6 +243,9 @@ static void judge(struct run *run)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (tally_get(&run->sum, bad[i]))
             run_fail(run, "VMs, users or migrations were lost");
+    if (report->vms_identified < report->vms_wanted && !report->interrupted)
+        run_fail(run, "only %" PRIu64 " of %" PRIu64 " VMs were connected at the end", report->vms_identified,
+                 report->vms_wanted);
     report->ok = !*report->failure;
 }
 
@@ -230,12 +253,14 @@ void run_conclude(struct run *run)
 {
     struct crew *crew = &run->crew;
     struct report *report = &run->report;
+    if (report->seconds == 0)
+        run_measure_end(run);
+    report->interrupted = crew->cut_short = run_is_interrupted();
     for (size_t i = 0; i < crew->user_count; i++)
         if (crew->users[i].state == LOAD_USER_ATTACHED)
             load_user_account(&crew->users[i]);
     add_up(run);
     tally_merge(&report->tally, &run->sum);
-    report->interrupted = run_is_interrupted();
     report->vms_wanted = run->options->vms;
     report->vms_lost = tally_get(&run->sum, COUNT_VMS_LOST);
     for (unsigned i = 0; i < run->options->vms; i++) {

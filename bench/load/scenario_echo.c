@@ -39,10 +39,10 @@ static void job_type(struct load_thread *thread)
         if (crew->users[i].thread == thread)
             typists.users[typists.count++] = &crew->users[i];
     if (options->rate > 0 && typists.count) {
-        uint64_t each_ns = (uint64_t)(1e9 / options->rate), interval_ns = each_ns / typists.count;
+        uint64_t interval_ns = (uint64_t)(1e9 / options->rate / (double)typists.count) + 1;
         typists.schedule = (struct pace_schedule){.due_ns = clock_ns(),
                                                   .interval_ns = interval_ns,
-                                                  .left = options->duration_ms * 1000000 / interval_ns,
+                                                  .left = options->duration_ms * 1000000 / interval_ns + 1,
                                                   .fn = type_next};
         for (size_t i = 0; i < typists.count; i++)
             typists.users[i]->interval_ns = interval_ns * typists.count;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "load_vm.h"
 #include "redis_watch.h"
@@ -64,19 +65,22 @@ static void job_return(struct load_thread *thread)
     thread->vms_return = false;
     for (size_t i = 0; i < load_thread_vms(thread); i++) {
         struct load_vm *vm = load_thread_vm(thread, i);
-        if (vm->state != LOAD_VM_UP && !run_is_interrupted()) {
-            vm->state = vm->state == LOAD_VM_DOWN ? LOAD_VM_CONNECTING : vm->state;
+        if (vm->state != LOAD_VM_UP && !run_is_interrupted())
             load_vm_lose(vm, "it did not come back in time");
-        }
     }
 }
 
-/* Starts the command. Result: its process, or a negative errno. */
+/* Starts the command. Standard output is the report's, and whoever reads that must not wait for the end of a
+ * server which the command has left behind. Result: its process, or a negative errno. */
 static pid_t start_command(const char *command)
 {
     char *argv[] = {"sh", "-c", (char *)command, NULL};
+    posix_spawn_file_actions_t actions;
     pid_t pid;
-    int err = posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+    int err = posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
     return err ? -err : pid;
 }
 
@@ -89,25 +93,31 @@ static size_t count_kept(const struct run *run, const uint16_t *before)
     return kept;
 }
 
-static uint64_t last_identified_ns(const struct crew *crew)
-{
-    uint64_t last = 0;
-    for (unsigned i = 0; i < crew->thread_count; i++)
-        last = crew->threads[i].last_identified_ns > last ? crew->threads[i].last_identified_ns : last;
-    return last;
-}
-
 /* What was found, once all are back, or should be. */
 static void tell(struct run *run, const uint16_t *before)
 {
     struct report *report = &run->report;
-    uint64_t back_ns = last_identified_ns(&run->crew);
+    const struct crew *crew = &run->crew;
+    uint64_t back_ns = 0;
+    size_t back = 0;
+    for (unsigned i = 0; i < crew->thread_count; i++) {
+        uint64_t last_ns = crew->threads[i].last_identified_ns;
+        back_ns = last_ns > back_ns ? last_ns : back_ns;
+        back += crew->threads[i].vms_returned;
+    }
+    if (back < run->options->vms) {
+        run_fail(
+            run,
+            "only %zu of %u VMs lost their connection and came back: does the command restart the server?",
+            back, run->options->vms);
+        return;
+    }
     report_figure(report, "back_s", "until all VMs were back", "s",
                   (double)(back_ns - run->measure_ns) / 1e9);
-    if (!run->crew.watch)
+    if (!crew->watch)
         return;
     report_figure(report, "back_mapped_s", "until all were in Redis again", "s",
-                  (double)(redis_watch_last_ns(run->crew.watch) - run->measure_ns) / 1e9);
+                  (double)(redis_watch_last_ns(crew->watch) - run->measure_ns) / 1e9);
     report_figure(report, "ports_kept", "VMs that kept their user port", "", (double)count_kept(run, before));
 }
 
@@ -135,8 +145,11 @@ void scenario_reconnect(struct run *run)
         tell(run, before);
     run_measure_end(run);
     int status = 0;
-    if (command > 0 && waitpid(command, &status, WNOHANG) == command && status)
+    if (command > 0 && waitpid(command, &status, WNOHANG) == command && status) {
+        /* The rest follows from that. */
+        *report->failure = 0;
         run_fail(run, "the restart command failed: status %d",
                  WIFEXITED(status) ? WEXITSTATUS(status) : status);
+    }
     free(before);
 }

@@ -111,7 +111,7 @@ static void job_soak(struct load_thread *thread)
     day.end_ns = now_ns + options->duration_ms * 1000000;
     day.events = (struct pace_schedule){.due_ns = now_ns,
                                         .interval_ns = interval_ns,
-                                        .left = options->duration_ms * 1000000 / interval_ns,
+                                        .left = options->duration_ms * 1000000 / interval_ns + 1,
                                         .fn = on_event};
     day.returns = (struct pace_schedule){
         .due_ns = now_ns, .interval_ns = RETURN_MS * 1000000, .left = UINT64_MAX, .fn = on_return};
@@ -138,6 +138,7 @@ void scenario_soak(struct run *run)
                           .limit_ms = options->duration_ms + options->hold_ms + LAST_MS + 1000};
     report->main_latency = LATENCY_DELIVERY;
     report->main_counter = COUNT_DELIVERED;
+    run->crew.timestamps = true;
     if (!run_connect(run) || !run_wait_mapped(run))
         return;
     if (options->users && (!run_locate(run, options->users) || !run_attach(run, 1, true)))
@@ -145,6 +146,8 @@ void scenario_soak(struct run *run)
     run_measure_begin(run);
     run_phase(run, &phase);
     run_drain(run);
+    /* Those that came back last, too. */
+    run_wait_mapped(run);
     run_measure_end(run);
     report_figure(report, "migrations", "migrations completed", "",
                   (double)run_measured(run, COUNT_COMPLETED));

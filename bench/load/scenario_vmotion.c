@@ -1,4 +1,6 @@
 /* vmotion: VMs migrate by the clock, whether or not earlier migrations have ended. */
+#include <math.h>
+
 #include "load_user.h"
 #include "load_vm.h"
 #include "run.h"
@@ -81,9 +83,11 @@ void scenario_vmotion(struct run *run)
     run_phase(run, &phase);
     run_measure_end(run);
     double n = (double)run_measured(run, COUNT_COMPLETED), cpu_s = run_cpu_s(run);
+    /* Without the time that the last take, unless it was cut short. */
+    double seconds = fmin(run_seconds(run), (double)options->duration_ms / 1e3);
     report_figure(report, "migrations", "migrations completed", "", n);
     report_figure(report, "migrations_per_s", "migrations begun a second", "/s",
-                  (double)run_measured(run, COUNT_BEGUN) * 1e3 / (double)options->duration_ms);
+                  (double)run_measured(run, COUNT_BEGUN) / seconds);
     if (n > 0 && cpu_s >= 0)
         report_figure(report, "cpu_us_per_migration", "server CPU per migration", "us", cpu_s * 1e6 / n);
     run_drain(run);

@@ -1,5 +1,6 @@
 /* vspc-bench: load, from the VMs' side and the users', and what became of it. */
 #include <stdio.h>
+#include <string.h>
 
 #include "run.h"
 
@@ -21,7 +22,10 @@ int main(int argc, char **argv)
     scenarios[options.scenario](&run);
     run_conclude(&run);
     progress_end();
-    report_print(&run.report, stdout);
+    /* Standard output is for a program where it asks for that. */
+    bool is_asked_for =
+        (options.json && strcmp(options.json, "-") == 0) || (options.html && strcmp(options.html, "-") == 0);
+    report_print(&run.report, is_asked_for ? stderr : stdout);
     int err = 0;
     if (options.json)
         err |= report_write_json(&run.report, options.json);
