@@ -124,3 +124,10 @@ void load_vm_begin(struct load_vm *vm, uint64_t due_ns)
     tally_time(tally_of(vm), LATENCY_LATE, vm->begin_ns - due_ns);
     load_end_push(source);
 }
+
+void load_vms_end_migrations(struct load_thread *thread)
+{
+    for (size_t i = 0; i < load_thread_vms(thread); i++)
+        if (load_vm_migrates(load_thread_vm(thread, i)))
+            load_vm_lose(load_thread_vm(thread, i), "its migration did not end");
+}

@@ -87,6 +87,8 @@ void load_vm_print(struct load_vm *vm, size_t len);
 void load_vm_blast(struct load_vm *vm, bool on);
 /* Begins a migration that was due at due_ns. In UP. */
 void load_vm_begin(struct load_vm *vm, uint64_t due_ns);
+/* Whatever migration of a thread's VMs is still pending has failed. */
+void load_vms_end_migrations(struct load_thread *thread);
 /* Ends a migration that may be complete: its user has read or its keys have arrived. */
 void load_vm_settle(struct load_vm *vm);
 /* It is lost, and why. */

@@ -215,7 +215,8 @@ static uint32_t spread(size_t i, size_t n, size_t vms)
     return (uint32_t)(i * vms / n + (vms / n > 1 ? i % 2 : 0));
 }
 
-bool run_locate(struct run *run, size_t n)
+/* Finds the user ports of n VMs. Result: whether there are so many. */
+static bool locate(struct run *run, size_t n)
 {
     const struct bench_options *options = run->options;
     struct crew *crew = &run->crew;
@@ -303,7 +304,8 @@ static void place_users(struct run *run, unsigned each, bool alone)
     }
 }
 
-bool run_attach(struct run *run, unsigned each, bool alone)
+/* Attaches users to all VMs that were located. Result: whether all could attach. */
+static bool attach(struct run *run, unsigned each, bool alone)
 {
     struct crew *crew = &run->crew;
     size_t missing = 0;
@@ -321,6 +323,12 @@ bool run_attach(struct run *run, unsigned each, bool alone)
         run_fail(run, "%zu of %zu users did not reach their VM in %d s", missing, crew->user_count,
                  ATTACH_MS / 1000);
     return on && !missing;
+}
+
+bool run_prepare(struct run *run, size_t n, unsigned each, bool alone)
+{
+    return run_connect(run) && run_wait_mapped(run) &&
+           (n == 0 || (locate(run, n) && attach(run, each, alone)));
 }
 
 /* Whether all that concerns the thread's users has arrived. */

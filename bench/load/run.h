@@ -60,12 +60,9 @@ double run_cpu_s(const struct run *run);
 bool run_connect(struct run *run);
 /* Waits until every VM is in Redis. Result: as run_phase. */
 bool run_wait_mapped(struct run *run);
-/* Finds the user ports of n VMs, spread over all of them where there is a choice. Result: as run_phase; false
- * also when there are fewer. */
-bool run_locate(struct run *run, size_t n);
-/* Attaches `each` users to every located VM. alone: it is the VM's own user, who types. Result: as run_phase;
- * false also when not all could attach. */
-bool run_attach(struct run *run, unsigned each, bool alone);
+/* Both, and then attaches `each` users to n VMs that are spread over all, where there is a choice. alone: the
+ * user is the VM's own, who types. Result: as run_phase; false also when users or VMs are missing. */
+bool run_prepare(struct run *run, size_t n, unsigned each, bool alone);
 /* Waits until everything that was sent has arrived, but not for ever. */
 void run_drain(struct run *run);
 

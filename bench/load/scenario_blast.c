@@ -26,8 +26,7 @@ void scenario_blast(struct run *run)
                           .limit_ms = run->options->duration_ms + 1000};
     report->main_latency = LATENCY_IDENTIFIED;
     report->main_counter = COUNT_DELIVERED;
-    if (!run_connect(run) || !run_wait_mapped(run) || !run_locate(run, run->options->vms) ||
-        !run_attach(run, run->options->users, false))
+    if (!run_prepare(run, run->options->vms, run->options->users, false))
         return;
     run_measure_begin(run);
     run_phase(run, &phase);

@@ -72,8 +72,7 @@ void scenario_echo(struct run *run)
     report->main_latency = LATENCY_ECHO;
     report->main_counter = COUNT_ECHOES;
     run->crew.echo = true;
-    if (!run_connect(run) || !run_wait_mapped(run) ||
-        (run->options->users && (!run_locate(run, run->options->users) || !run_attach(run, 1, true))))
+    if (!run_prepare(run, run->options->users, 1, true))
         return;
     run_measure_begin(run);
     run_phase(run, &type);

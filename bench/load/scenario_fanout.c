@@ -52,8 +52,7 @@ void scenario_fanout(struct run *run)
                           .limit_ms = options->duration_ms + 1000};
     report->main_latency = LATENCY_DELIVERY;
     report->main_counter = COUNT_DELIVERED;
-    if (!run_connect(run) || !run_wait_mapped(run) || !run_locate(run, 1) ||
-        !run_attach(run, options->users, false))
+    if (!run_prepare(run, 1, options->users, false))
         return;
     printer.vm = run->located[0].vm;
     printer.marks.cap = (size_t)(options->rate * (double)options->duration_ms / 1e3) + 1;

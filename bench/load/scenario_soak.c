@@ -122,9 +122,8 @@ static void job_soak(struct load_thread *thread)
         pace_unschedule(&thread->pace, &day.events);
         pace_unschedule(&thread->pace, &day.returns);
     }
-    for (size_t i = 0; i < load_thread_vms(thread) && !run_is_interrupted(); i++)
-        if (load_vm_migrates(load_thread_vm(thread, i)))
-            load_vm_lose(load_thread_vm(thread, i), "its migration did not end");
+    if (!run_is_interrupted())
+        load_vms_end_migrations(thread);
     free(day.users);
 }
 
@@ -139,9 +138,7 @@ void scenario_soak(struct run *run)
     report->main_latency = LATENCY_DELIVERY;
     report->main_counter = COUNT_DELIVERED;
     run->crew.timestamps = true;
-    if (!run_connect(run) || !run_wait_mapped(run))
-        return;
-    if (options->users && (!run_locate(run, options->users) || !run_attach(run, 1, true)))
+    if (!run_prepare(run, options->users, 1, true))
         return;
     run_measure_begin(run);
     run_phase(run, &phase);

@@ -59,9 +59,8 @@ static void job_move(struct load_thread *thread)
     load_thread_run(thread, now_ns + (options->duration_ms + options->hold_ms + LAST_MS) * 1000000);
     pace_unschedule(&thread->pace, &mover.schedule);
     load_thread_rest(thread);
-    for (size_t i = 0; i < load_thread_vms(thread) && !run_is_interrupted(); i++)
-        if (load_vm_migrates(load_thread_vm(thread, i)))
-            load_vm_lose(load_thread_vm(thread, i), "its migration did not end");
+    if (!run_is_interrupted())
+        load_vms_end_migrations(thread);
 }
 
 void scenario_vmotion(struct run *run)
@@ -75,9 +74,7 @@ void scenario_vmotion(struct run *run)
     report->main_latency = LATENCY_GOAHEAD;
     report->main_counter = COUNT_COMPLETED;
     run->crew.timestamps = true;
-    if (!run_connect(run) || !run_wait_mapped(run))
-        return;
-    if (options->users && (!run_locate(run, options->users) || !run_attach(run, 1, true)))
+    if (!run_prepare(run, options->users, 1, true))
         return;
     run_measure_begin(run);
     run_phase(run, &phase);
