@@ -62,9 +62,9 @@ void sock_tune(int fd, uint64_t keepalive_ms);
 /* Changes keepalive. Result: 0 or a negative errno. */
 int sock_set_keepalive(int fd, uint64_t keepalive_ms);
 
-/* Where keepalive is on, has silence last only between half of keepalive_ms and all of it, by the connection's
- * number: thousands that came together would else be probed in one moment, which is more than a loopback or
- * veth device's queue takes. Result: 0 or a negative errno. */
+/* Where keepalive is on, has silence last only between half of keepalive_ms and all of it, by the
+ * connection's number: thousands that came together would else be probed in one moment, which is more than a
+ * loopback or veth device's queue takes. Result: 0 or a negative errno. */
 int sock_stagger_keepalive(int fd, uint64_t keepalive_ms, uint64_t number);
 
 /* Starts to connect, non-blocking. Result: a descriptor (connected, or on its way: wait for EPOLLOUT and ask
