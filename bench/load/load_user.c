@@ -13,7 +13,7 @@
 #include "load_vm.h"
 #include "vspc/telnet.h"
 
-enum { ASK_MS = 500, READS_A_TURN = 4 };
+enum { ASK_MS = 500, READS_A_TURN = 4, RAW_ASKS = 6 /* without an offer of telnet: there will be none */ };
 enum parser { IN_DATA, AFTER_IAC, AFTER_VERB, IN_SUB, IN_SUB_AFTER_IAC };
 
 static struct tally *tally_of(struct load_user *user)
@@ -82,12 +82,28 @@ static void on_verb(struct load_user *user, uint8_t option)
     bytes_put(&user->out, (uint8_t[]){TN_IAC, answer, option}, 3);
 }
 
+/* Whether he has answered an offer of telnet. Before that he says nothing: whoever is slow and does not begin
+ * with his answer is taken for one who does not speak telnet, for good; protocol.md, Users. */
+static bool has_answered(const struct load_user *user)
+{
+    return user->told[0] | user->told[1] | user->told[2] | user->told[3];
+}
+
+/* Asks the VM for its line. */
+static void ask(struct load_user *user)
+{
+    uint8_t enq = LOAD_ENQ;
+    user->asks = RAW_ASKS;
+    bytes_put(&user->out, &enq, 1);
+}
+
 /* The VM says whose console this is: what comes next is its stream. */
 static void on_vm_line(struct load_user *user, const struct load_line *line)
 {
     const struct crew *crew = user->thread->crew;
     char why[80];
-    if (user->state != LOAD_USER_ARRIVING || line->run != crew->run)
+    /* One before he has asked is of a replay, which a slow user gets as one who does not speak telnet. */
+    if (user->state != LOAD_USER_ARRIVING || user->asks < RAW_ASKS || line->run != crew->run)
         return;
     if (line->number >= crew->options->vms || (user->vm && user->vm->number != line->number)) {
         snprintf(why, sizeof why, "it is the console of VM %" PRIu32 " instead of %" PRIu32, line->number + 1,
@@ -97,7 +113,7 @@ static void on_vm_line(struct load_user *user, const struct load_line *line)
     }
     if (!user->vm) {
         user->found = line->number;
-    } else if (line->connection != user->vm->connections) {
+    } else if (line->drops != user->vm->drops) {
         return;
     } else {
         stream_check_init(&user->seen, crew->echo ? &user->keys : &user->vm->stream, line->printed);
@@ -275,6 +291,8 @@ static void on_user(struct pace_io *io, uint32_t events)
     }
     if (user->state == LOAD_USER_LOST)
         return;
+    if (user->asks == 0 && has_answered(user))
+        ask(user);
     after_read(user);
     if (user->io.fd >= 0)
         push(user);
@@ -285,11 +303,13 @@ static void on_ask(struct pace_schedule *schedule, uint64_t due_ns)
 {
     struct load_thread *thread = container_of(schedule, struct load_thread, asker);
     struct load_user *user, *next;
-    uint8_t enq = LOAD_ENQ;
-    (void)due_ns;
+    /* A load that is behind has not read what may be there. */
+    bool in_time = clock_ns() - due_ns < ASK_MS * UINT64_C(500000);
     DL_FOREACH_SAFE2(thread->arriving, user, next, next_arriving)
     {
-        bytes_put(&user->out, &enq, 1);
+        if (!has_answered(user) && (!in_time || ++user->asks < RAW_ASKS))
+            continue;
+        ask(user);
         push(user);
     }
 }
@@ -311,21 +331,18 @@ void load_user_attach(struct load_user *user, uint16_t port)
 {
     struct load_thread *thread = user->thread;
     struct sock_addr to = thread->crew->options->vspc;
-    uint8_t enq = LOAD_ENQ;
     sock_addr_set_port(&to, port);
     user->port = port;
     user->parser = IN_DATA;
     user->in_line = false;
+    user->asks = 0;
     memset(user->told, 0, sizeof user->told);
     set_state(user, LOAD_USER_ARRIVING);
     int fd = load_connect(thread, &to);
     user->io = (struct pace_io){fd < 0 ? -1 : fd, EPOLLIN | EPOLLOUT, on_user};
     int err = fd < 0 ? fd : pace_add(&thread->pace, &user->io);
-    if (err) {
+    if (err)
         lose(user, strerror(-err));
-        return;
-    }
-    bytes_put(&user->out, &enq, 1);
 }
 
 void load_user_leave(struct load_user *user)

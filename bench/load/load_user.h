@@ -4,9 +4,10 @@
  *      DOWN --(load_user_attach)--> ARRIVING --(the VM's line)--> ATTACHED --(load_user_leave)--> DOWN
  *      any --(anything else)--> LOST
  *
- * While ARRIVING he types ENQ every half second, which his VM answers with a load_line: what comes behind the
- * first of this run and of the VM's present connection is its stream from the offset that the line names, and
- * the server lets him type to it. What came before is of earlier runs, or was cut by a VM that hung up. */
+ * While ARRIVING, once he has answered the offer of telnet, he types ENQ every half second, which his VM
+ * answers with a load_line: what comes behind the first of this run and of the VM's present connection is its
+ * stream from the offset that the line names, and the server lets him type to it. What came before is of
+ * earlier runs, or was cut by a VM that hung up. */
 #ifndef VSPC_BENCH_LOAD_USER_H
 #define VSPC_BENCH_LOAD_USER_H
 
@@ -37,6 +38,7 @@ struct load_user {
     uint8_t parser; /* of telnet */
     uint8_t verb;
     bool in_line;      /* between a CR and the end of its line */
+    uint8_t asks;      /* RAW_ASKS: he has asked for the line; fewer: how often it was too early */
     uint8_t told[4];   /* WILL, WONT, DO, DONT: options that were answered */
     uint16_t line_len; /* of line */
     char line[USER_LINE_MAX];

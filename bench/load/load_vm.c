@@ -111,7 +111,7 @@ bool load_line_parse(const char *line, struct load_line *out)
 {
     int end = 0;
     if (sscanf(line, "{bench-%" SCNu32 " %" SCNx32 " %" SCNu32 " %" SCNu64 "}%n", &out->number, &out->run,
-               &out->connection, &out->printed, &end) != 4 ||
+               &out->drops, &out->printed, &end) != 4 ||
         !end || line[end] || out->number == 0)
         return false;
     --out->number;
@@ -124,7 +124,7 @@ void load_end_say_who(struct load_end *end)
     char name[LOAD_NAME_MAX], line[LOAD_LINE_MAX];
     load_vm_name(vm->number, name);
     int len = snprintf(line, sizeof line, "\r\n{%s %08" PRIx32 " %" PRIu32 " %" PRIu64 "}\r\n", name,
-                       vm->thread->crew->run, vm->connections, vm->printed);
+                       vm->thread->crew->run, vm->drops, vm->printed);
     vm_client_send(&end->client, line, (size_t)len);
 }
 
@@ -325,7 +325,6 @@ void load_vm_connect(struct load_vm *vm, uint64_t due_ns)
     memcpy(like.uuid, name, like.name_len < UUID_SIZE ? like.name_len : UUID_SIZE);
     vm->due_ns = due_ns;
     vm->at = 0;
-    vm->connections++;
     load_vm_set_state(vm, LOAD_VM_CONNECTING);
     load_end_connect(vm, source_of(vm), &like);
 }
@@ -333,6 +332,8 @@ void load_vm_connect(struct load_vm *vm, uint64_t due_ns)
 void load_vm_drop(struct load_vm *vm, bool reset)
 {
     tally_add(tally_of(vm), COUNT_DROPPED, 1);
+    /* Here, not when it comes back: a line that is still on its way is of the past already. */
+    vm->drops++;
     if (vm->thread->vms_return)
         vm->lost_ns = clock_ns();
     load_end_close(source_of(vm), reset);

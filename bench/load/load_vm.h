@@ -40,12 +40,12 @@ struct load_end {
 struct load_vm {
     struct load_thread *thread;
     uint32_t number;
-    uint32_t connections; /* how often load_vm_connect was called */
-    uint8_t state;        /* enum load_vm_state */
-    uint8_t at;           /* the end that serves it; the other is the destination */
-    bool blasts;          /* prints whenever its socket takes something */
-    bool freezing;        /* freeze_at holds */
-    bool owes_line;       /* was asked who it is while on its way */
+    uint32_t drops; /* how often load_vm_drop was called */
+    uint8_t state;  /* enum load_vm_state */
+    uint8_t at;     /* the end that serves it; the other is the destination */
+    bool blasts;    /* prints whenever its socket takes something */
+    bool freezing;  /* freeze_at holds */
+    bool owes_line; /* was asked who it is while on its way */
     struct load_end end[2];
     struct stream stream; /* what it prints */
     uint64_t printed;
@@ -69,10 +69,10 @@ void load_vm_free(struct load_vm *vm);
 
 /* "bench-00017". */
 void load_vm_name(uint32_t number, char name[LOAD_NAME_MAX]);
-/* What a VM says of itself: "\r\n{bench-00017 5f3a9c21 1 4096}\r\n". */
+/* What a VM says of itself: "\r\n{bench-00017 5f3a9c21 0 4096}\r\n". */
 struct load_line {
-    uint32_t number, run, connection; /* the VM's; a migration makes no other connection of it */
-    uint64_t printed;                 /* bytes of its stream before the line */
+    uint32_t number, run, drops; /* drops: of its connection before */
+    uint64_t printed;            /* bytes of its stream before the line */
 };
 /* Reads such a line, without its ends. Result: whether it is one. */
 bool load_line_parse(const char *line, struct load_line *out);

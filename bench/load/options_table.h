@@ -46,12 +46,12 @@ struct scenario_text {
     const char *example;     /* arguments */
     const char *rate;        /* what --rate means here; NULL: has none */
     const char *needs_rate;  /* what there must be some of a second; NULL: 0 has a meaning */
-    unsigned vms, users;
-    bool user_each_vm; /* at most one user a VM */
-    bool needs_user;   /* nothing is measured without one */
     double rate_default;
     uint64_t duration_ms, hold_ms; /* 0: has none */
-    unsigned chunk;                /* 0: has none */
+    unsigned vms, users;
+    unsigned chunk;    /* 0: has none */
+    bool user_each_vm; /* at most one user a VM */
+    bool needs_user;   /* nothing is measured without one */
 };
 
 extern const struct option_text option_texts[OPTIONS];

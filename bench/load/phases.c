@@ -75,6 +75,7 @@ static void job_connect(struct load_thread *thread)
     bool paced = rate > 0 && storm;
     uint64_t interval_ns = paced ? (uint64_t)(1e9 * crew->thread_count / rate) : 0;
     uint64_t limit_ms = storm ? crew->options->duration_ms : CONNECT_MS;
+    /* cppcheck-suppress autoVariables ; load_thread_rest takes it back */
     thread->job_data = &queue;
     thread->changed = paced ? end_if_connected : connect_more;
     if (paced) {
@@ -273,6 +274,7 @@ static void attach_more(struct load_thread *thread)
 static void job_attach(struct load_thread *thread)
 {
     struct queue queue = {.thread = thread};
+    /* cppcheck-suppress autoVariables ; load_thread_rest takes it back */
     thread->job_data = &queue;
     thread->changed = attach_more;
     attach_more(thread);

@@ -33,7 +33,7 @@ static void job_type(struct load_thread *thread)
     const struct crew *crew = thread->crew;
     const struct bench_options *options = crew->options;
     struct typists typists = {.thread = thread,
-                              .users = xcalloc(crew->user_count + 1, sizeof *typists.users)};
+                              .users = xcalloc(crew->user_count + 1, sizeof(struct load_user *))};
     uint64_t until_ns = clock_ns() + options->duration_ms * 1000000;
     for (size_t i = 0; i < crew->user_count; i++)
         if (crew->users[i].thread == thread)

@@ -15,8 +15,6 @@
 
 enum { RETRY_MS = 20, IN_FLIGHT = 512 };
 
-extern char **environ;
-
 /* A thread's VMs that are on their way back. */
 struct returning {
     struct pace_schedule schedule;

@@ -103,7 +103,7 @@ static void job_soak(struct load_thread *thread)
 {
     struct crew *crew = thread->crew;
     const struct bench_options *options = crew->options;
-    struct day day = {.thread = thread, .users = xcalloc(crew->user_count + 1, sizeof *day.users)};
+    struct day day = {.thread = thread, .users = xcalloc(crew->user_count + 1, sizeof(struct load_user *))};
     uint64_t now_ns = clock_ns(), interval_ns = (uint64_t)(1e9 * crew->thread_count / options->rate);
     for (size_t i = 0; i < crew->user_count; i++)
         if (crew->users[i].thread == thread)

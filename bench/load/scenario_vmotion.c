@@ -53,6 +53,7 @@ static void job_move(struct load_thread *thread)
                                .fn = begin_next};
     if (load_thread_vms(thread) == 0)
         return;
+    /* cppcheck-suppress autoVariables ; load_thread_rest takes it back */
     thread->job_data = &mover;
     thread->changed = end_if_all_ended;
     pace_schedule(&thread->pace, &mover.schedule);
