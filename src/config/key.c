@@ -43,7 +43,7 @@ const struct config_key config_keys[] = {
     KEY(vm, vmotion_timeout, duration, "5min", 1, TEN_YEARS,
         "a migration neither completed nor aborted by then is abandoned", RELOAD),
     KEY(vm, keepalive, duration, "60s", 0, TEN_YEARS,
-        "a silent host is probed after this, then 3 times 10 s apart", RELOAD),
+        "a silent host is probed after at most this, then 3 times 10 s apart", RELOAD),
 
     KEY(user, listen, address, "127.0.0.1", 0, 0,
         "address of the user ports; 0.0.0.0 or :: opens every console, without password, to all who can reach it"),

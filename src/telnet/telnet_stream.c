@@ -183,8 +183,8 @@ static bool take_option(struct telnet_stream *s, uint8_t option)
 }
 
 /* How much of data to give to libtelnet at once: to the end of the next command, which for a subnegotiation
- * is IAC SE. What libtelnet makes of it is to be looked at before it gets more, as it may begin to inflate,
- * and would do that to all it was given. */
+ * is IAC SE or whatever stands in its place. What libtelnet makes of it is to be looked at before it gets
+ * more, as it may begin to inflate, and would do that to all it was given. */
 static size_t piece_len(struct telnet_stream *s, const uint8_t *data, size_t len)
 {
     size_t at = 0;
@@ -197,11 +197,13 @@ static size_t piece_len(struct telnet_stream *s, const uint8_t *data, size_t len
             s->after_iac = false;
             if (byte == TN_IAC)
                 continue;
-            /* Where it is not SE that ends a subnegotiation, libtelnet takes it for the next command. */
+            /* Any command ends a subnegotiation; one that is not SE, libtelnet takes for the next. */
+            bool ends_sub = s->in_sub;
             s->in_sub = false;
-            if (byte < TN_SB)
+            if (byte >= TN_SB)
+                s->command = byte;
+            if (ends_sub || byte < TN_SB)
                 return at;
-            s->command = byte;
         } else {
             const uint8_t *iac = memchr(data + at, TN_IAC, len - at);
             if (!iac)

@@ -131,6 +131,9 @@ Test(users, no_scrollback_replays_nothing)
     daemon_set(d, "user.scrollback", "0");
     struct setup s = start(d);
     struct user *early = user_connect(s.port, USER_RAW);
+    /* Whoever is not accepted yet when it is printed does not get it. */
+    user_type(early, "?");
+    vm_expect_text(s.vm, "?", SOON);
     vm_print_text(s.vm, "before");
     user_expect_text(early, "before", SOON);
     struct user *late = user_connect(s.port, USER_RAW);

@@ -230,6 +230,21 @@ Test(telnet, compression_is_an_error_and_inflates_nothing)
     cr_assert_null(memmem(told, told_len, "a", 1));
 }
 
+/* What stands for SE may be a command with more behind it, which would all be inflated. */
+Test(telnet, what_is_behind_compression_is_not_parsed_whatever_ends_its_subnegotiation)
+{
+    static const uint8_t ends[] = {TN_SE, TN_SB, TN_WILL, TN_DONT, TN_AYT, 0};
+    for (size_t i = 0; i < sizeof ends; i++) {
+        uint8_t wire[64] = {TN_IAC, TN_SB, 86, TN_IAC, ends[i]};
+        const char *why;
+        size_t used;
+        end();
+        begin();
+        cr_assert_eq(telnet_stream_feed(stream, wire, sizeof wire, &used, &why), -EPROTO);
+        cr_assert_eq(used, 5, "%u: %zu", ends[i], used);
+    }
+}
+
 Test(telnet, escape_doubles_255_and_nothing_else)
 {
     uint8_t all[256];
