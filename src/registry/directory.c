@@ -172,7 +172,8 @@ void directory_linger(struct directory *dir, struct directory_entry *entry, uint
     unlist(key);
     key->since_ms = since_ms;
     key->list = has_users ? &dir->lingering_watched : &dir->lingering_alone;
-    /* Workers' clocks differ by a turn, so its place is near the end; prev of the first is the last. */
+    /* Mostly it begins to linger now, and workers' clocks differ by a turn: look from the end; prev of the
+     * first is the last. */
     struct directory_key *after = *key->list ? (*key->list)->prev : NULL;
     while (after && after->since_ms > since_ms)
         after = after == *key->list ? NULL : after->prev;

@@ -157,7 +157,8 @@ static void post_piles(struct acceptor *acceptor)
 static void gather(struct acceptor *acceptor)
 {
     uint64_t now_ms = loop_now(acceptor->loop);
-    if (now_ms - acceptor->last_ms < STORM_MS)
+    bool gathered = acceptor->last_ms > now_ms; /* for another listener, in this turn */
+    if (!gathered && now_ms - acceptor->last_ms < STORM_MS)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     acceptor->last_ms = clock_ms();
 }
