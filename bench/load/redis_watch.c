@@ -29,7 +29,8 @@ struct redis_watch {
     atomic_bool over;
     struct watched *vms;
     _Atomic uint64_t seen, last_ns;
-    uint32_t next; /* where to look for those that are expected */
+    _Atomic uint64_t expecting; /* VMs that are EXPECTED */
+    uint32_t next;              /* where to look for those that are expected */
     struct tally tally;
     char *command; /* of one question */
     size_t command_cap;
@@ -79,6 +80,9 @@ static bool log_in(struct redis_watch *watch, char why[160])
 static unsigned collect(struct redis_watch *watch, uint32_t numbers[ASK_AT_ONCE])
 {
     unsigned n = 0;
+    /* Most of the time there is nobody to look for. */
+    if (atomic_load_explicit(&watch->expecting, memory_order_relaxed) == 0)
+        return 0;
     for (uint32_t i = 0; i < watch->options->vms && n < ASK_AT_ONCE; i++) {
         uint32_t number = watch->next;
         watch->next = (number + 1) % watch->options->vms;
@@ -98,6 +102,7 @@ static void see(struct redis_watch *watch, uint32_t number, uint16_t port, uint6
     atomic_store_explicit(&vm->port, port, memory_order_relaxed);
     if (!atomic_compare_exchange_strong(&vm->expected, &was, SEEN))
         return;
+    atomic_fetch_sub(&watch->expecting, 1);
     tally_add(&watch->tally, COUNT_MAPPED, 1);
     tally_time(&watch->tally, again ? LATENCY_BACK_MAPPED : LATENCY_MAPPED, now_ns - due_ns);
     if (now_ns > identified_ns)
@@ -200,7 +205,10 @@ void redis_watch_expect(struct redis_watch *watch, uint32_t number, uint64_t due
     vm->due_ns = due_ns;
     vm->identified_ns = identified_ns;
     vm->again = again;
-    if (atomic_exchange_explicit(&vm->expected, EXPECTED, memory_order_acq_rel) == SEEN)
+    uint8_t was = atomic_exchange_explicit(&vm->expected, EXPECTED, memory_order_acq_rel);
+    if (was != EXPECTED)
+        atomic_fetch_add(&watch->expecting, 1);
+    if (was == SEEN)
         atomic_fetch_sub(&watch->seen, 1);
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 /* Resident memory from /proc/PID/status. Result: false when it cannot be read. */
@@ -24,12 +25,16 @@ static bool read_rss(int pid, uint64_t *kib)
     return found;
 }
 
-/* The entries of /proc/PID/fd. Result: 0 when we may not look. */
+/* How many descriptors the process has. Result: 0 when we may not look. */
 static unsigned count_fds(int pid)
 {
     char path[64];
     unsigned n = 0;
+    struct stat about;
     snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    /* Linux 6.2 says it at once; to count 20,000 entries takes long enough to be seen in what is measured. */
+    if (stat(path, &about) == 0 && about.st_size > 0)
+        return (unsigned)about.st_size;
     DIR *dir = opendir(path);
     if (!dir)
         return 0;
