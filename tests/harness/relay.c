@@ -166,6 +166,8 @@ static bool is_text(struct peer *from, uint8_t c)
     return false;
 }
 
+static const char skip_notice[] = "\r\n[vspc: 1 bytes skipped]\r\n";
+
 /* Passes on one byte, or does the harm that is due. */
 static void pass_byte(struct relay *r, struct peer *from, uint8_t c, struct bytes *out)
 {
@@ -192,7 +194,9 @@ static void pass_byte(struct relay *r, struct peer *from, uint8_t c, struct byte
     }
     r->harm_at = r->plan.every ? console->text[way] + r->plan.every : UINT64_MAX;
     atomic_fetch_add(&r->harmed, 1);
-    if (r->plan.harm == RELAY_DOUBLE)
+    if (r->plan.harm == RELAY_SKIP)
+        bytes_put(out, skip_notice, sizeof skip_notice - 1);
+    else if (r->plan.harm == RELAY_DOUBLE)
         bytes_put(out, (uint8_t[]){c, c}, 2);
     else if (r->plan.harm == RELAY_CORRUPT)
         bytes_put(out, &other, 1);

@@ -12,6 +12,7 @@
 enum relay_harm {
     RELAY_NO_HARM,
     RELAY_DROP,    /* a byte */
+    RELAY_SKIP,    /* a byte, with a notice to the users in its place: no harm, but for who does not count */
     RELAY_DOUBLE,  /* a byte */
     RELAY_SWAP,    /* a byte and the next other one */
     RELAY_CORRUPT, /* a byte becomes another */

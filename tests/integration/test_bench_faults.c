@@ -246,6 +246,22 @@ Test(bench_faults, blast_counts_what_befalls_output)
     }
 }
 
+/* What the server says it has skipped is not lost, and is told. */
+Test(bench_faults, blast_counts_what_was_skipped)
+{
+    static const struct case_ c = {
+        .scenario = "blast",
+        .vms = "1",
+        .users = "1",
+        .plan = {.consoles = 1, .harm = RELAY_SKIP, .way = RELAY_TO_USERS, .after = 5000, .every = 7919}};
+    unsigned harmed;
+    struct outcome outcome = run_case(&c, &harmed);
+    expect_verdict(&outcome, &c, ALL_WAS_WELL);
+    cr_assert_eq(stream_faults(&outcome), 0);
+    cr_assert_eq(number_of(&outcome, "streams", "skipped"), harmed);
+    json_decref(outcome.report);
+}
+
 Test(bench_faults, without_verification_nothing_is_said_of_streams)
 {
     static const struct case_ c = {
