@@ -87,10 +87,14 @@ static void print_settings(const struct bench_options *options, FILE *out)
     fputs("\n\n", out);
 }
 
+/* Prints a line each, the values below one another. */
 static void print_facts(const struct facts *facts, FILE *out)
 {
+    size_t width = LABEL_COLUMN - 2;
     for (unsigned i = 0; i < facts->count; i++)
-        fprintf(out, "%-*s  %s\n", LABEL_COLUMN - 2, facts->rows[i].label, facts->rows[i].value);
+        width = strlen(facts->rows[i].label) > width ? strlen(facts->rows[i].label) : width;
+    for (unsigned i = 0; i < facts->count; i++)
+        fprintf(out, "%-*s  %s\n", (int)width, facts->rows[i].label, facts->rows[i].value);
 }
 
 /* Prints what was timed, a line each; nothing when nothing was. */
