@@ -52,7 +52,7 @@ const struct scenario_text scenario_texts[SCENARIOS] = {
                            "go through VMware's handshake. Measures how long each takes until it is\n"
                            "identified and until Redis says which port it has, and what a VM costs.\n",
             .example = "--vms 5000 --pid $(pidof vspcd) --html storm.html",
-            .rate = "VMs that connect a second; 0: all at once",
+            .rate = "VMs that connect a second; 0: as fast as it goes,\n512 on their way at once",
             .vms = 1000,
             .duration_ms = 60000,
         },

@@ -37,7 +37,8 @@ struct phase {
 /* SIGINT or SIGTERM came: what is being done is to end, and to be reported. */
 bool run_is_interrupted(void);
 
-/* Result: 0, or the exit status 3 with the reason told. */
+/* Checks that there is what the run needs, and starts the crew. Result: 0, or the exit status, 2 or 3, with
+ * the reason told. */
 int run_start(struct run *run, const struct bench_options *options);
 void run_end(struct run *run);
 
