@@ -70,6 +70,8 @@ int sock_stagger_keepalive(int fd, uint64_t keepalive_ms, uint64_t number);
 /* Starts to connect, non-blocking. Result: a descriptor (connected, or on its way: wait for EPOLLOUT and ask
  * sock_error), or a negative errno. */
 int sock_connect(const struct sock_addr *addr);
+/* The same from an address of this machine, whose port is 0; NULL: whichever the kernel chooses. */
+int sock_connect_from(const struct sock_addr *from, const struct sock_addr *to);
 /* Sends the pieces (1 at least), one behind the other, in one call. Result: how many bytes the socket took, 0
  * when it is full, or a negative errno. */
 ssize_t sock_send(int fd, const struct iovec *piece, int pieces);

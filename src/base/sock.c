@@ -243,12 +243,21 @@ int sock_listen(const struct sock_addr *addr, bool dual, int backlog)
 
 int sock_connect(const struct sock_addr *addr)
 {
+    return sock_connect_from(NULL, addr);
+}
+
+int sock_connect_from(const struct sock_addr *from, const struct sock_addr *to)
+{
     int one = 1;
-    int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, &addr->sa, addr->len) < 0 && errno != EINPROGRESS) {
+    /* The port is chosen when it is known where to: one port serves many destinations. */
+    if (from)
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    if ((from && bind(fd, &from->sa, from->len) < 0) ||
+        (connect(fd, &to->sa, to->len) < 0 && errno != EINPROGRESS)) {
         int err = -errno;
         close(fd);
         return err;
