@@ -5,6 +5,8 @@
 
 #include "units.h"
 
+const double facts_percents[FACTS_PERCENTS] = {50, 90, 99, 99.9, 100};
+
 /* Adds a row, cut where it is too long. */
 static void __attribute__((format(printf, 3, 4)))
 add(struct facts *facts, const char *label, const char *format, ...)

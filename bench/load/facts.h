@@ -8,6 +8,10 @@
 
 enum { FACT_LABEL = 64, FACT_VALUE = 192, FACTS_MAX = REPORT_FIGURES_MAX };
 
+/* What is told of each latency. */
+enum { FACTS_PERCENTS = 5 };
+extern const double facts_percents[FACTS_PERCENTS];
+
 struct facts {
     unsigned count;
     struct fact {

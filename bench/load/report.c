@@ -100,7 +100,6 @@ static void print_facts(const struct facts *facts, FILE *out)
 /* Prints what was timed, a line each; nothing when nothing was. */
 static void print_latencies(const struct tally *tally, FILE *out)
 {
-    static const double percents[] = {50, 90, 99, 99.9, 100};
     bool headed = false;
     for (unsigned i = 0; i < LATENCIES; i++) {
         const struct histogram *h = &tally->latencies[i];
@@ -112,8 +111,8 @@ static void print_latencies(const struct tally *tally, FILE *out)
                     "max", "count");
         headed = true;
         fprintf(out, "%-*s", LABEL_COLUMN, latency_texts[i]);
-        for (size_t p = 0; p < sizeof percents / sizeof *percents; p++)
-            fprintf(out, "%10s", units_time(text, (double)histogram_percentile(h, percents[p])));
+        for (size_t p = 0; p < FACTS_PERCENTS; p++)
+            fprintf(out, "%10s", units_time(text, (double)histogram_percentile(h, facts_percents[p])));
         fprintf(out, "%12s\n", units_count(text, h->count));
     }
 }

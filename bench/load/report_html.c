@@ -143,7 +143,6 @@ static void write_facts(const char *title, const struct facts *facts, FILE *out)
 /* All that was timed. */
 static void write_latencies(const struct tally *tally, FILE *out)
 {
-    static const double percents[] = {50, 90, 99, 99.9, 100};
     bool headed = false;
     for (unsigned i = 0; i < LATENCIES; i++) {
         const struct histogram *h = &tally->latencies[i];
@@ -158,8 +157,8 @@ static void write_latencies(const struct tally *tally, FILE *out)
                 out);
         headed = true;
         fprintf(out, "<tr><th scope=\"row\">%s</th>", latency_texts[i]);
-        for (size_t p = 0; p < sizeof percents / sizeof *percents; p++)
-            fprintf(out, "<td>%s</td>", units_time(text, (double)histogram_percentile(h, percents[p])));
+        for (size_t p = 0; p < FACTS_PERCENTS; p++)
+            fprintf(out, "<td>%s</td>", units_time(text, (double)histogram_percentile(h, facts_percents[p])));
         fprintf(out, "<td>%s</td></tr>\n", units_count(text, h->count));
     }
     if (headed)
