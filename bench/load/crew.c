@@ -115,6 +115,15 @@ void crew_hurry(struct crew *crew)
     atomic_store(&crew->over, true);
 }
 
+uint64_t crew_last_identified_ns(const struct crew *crew)
+{
+    uint64_t last_ns = 0;
+    for (unsigned i = 0; i < crew->thread_count; i++)
+        if (crew->threads[i].last_identified_ns > last_ns)
+            last_ns = crew->threads[i].last_identified_ns;
+    return last_ns;
+}
+
 /* Nobody waits for anything. */
 static void ignore_change(struct load_thread *thread)
 {

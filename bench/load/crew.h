@@ -14,7 +14,11 @@
 #include "pace.h"
 #include "tally.h"
 
-enum { LOAD_READ_MAX = 262144, LOAD_FAILURE_MAX = 160 };
+enum {
+    LOAD_READ_MAX = 262144,
+    LOAD_FAILURE_MAX = 160,
+    LOAD_VMS_IN_FLIGHT = 512, /* connections that are on their way at once, of all threads */
+};
 
 struct crew;
 struct load_thread;
@@ -88,6 +92,8 @@ void crew_begin(struct crew *crew, job_fn *job);
 bool crew_wait(struct crew *crew, unsigned timeout_ms);
 /* Asks the job to end early: crew->over. */
 void crew_hurry(struct crew *crew);
+/* Between jobs: when the last VM was identified, of clock_ns; 0: none was. */
+uint64_t crew_last_identified_ns(const struct crew *crew);
 
 /* In a job: runs the thread's pace until pace_stop, crew_hurry, or that moment of clock_ns. Result: whether
  * it was pace_stop. */

@@ -8,8 +8,7 @@
 #include "vspc/mem.h"
 
 enum {
-    VMS_IN_FLIGHT = 512,   /* connections that are on their way at once, of all threads */
-    USERS_IN_FLIGHT = 128, /* the same, of each thread */
+    USERS_IN_FLIGHT = 128, /* users who are on their way at once, of each thread */
     SCOUTS = 64,           /* ports that are looked at at once */
     SCOUT_MS = 1000,       /* a console that says nothing for so long has no VM */
     CONNECT_MS = 30000,
@@ -69,7 +68,7 @@ static void job_connect(struct load_thread *thread)
     const struct crew *crew = thread->crew;
     struct queue queue = {.thread = thread,
                           .count = load_thread_vms(thread),
-                          .in_flight = VMS_IN_FLIGHT / crew->thread_count + 1};
+                          .in_flight = LOAD_VMS_IN_FLIGHT / crew->thread_count + 1};
     double rate = crew->options->rate;
     bool storm = crew->options->scenario == SCENARIO_STORM;
     bool paced = rate > 0 && storm;

@@ -13,7 +13,7 @@
 #include "run.h"
 #include "vspc/mem.h"
 
-enum { RETRY_MS = 20, IN_FLIGHT = 512 };
+enum { RETRY_MS = 20 };
 
 /* A thread's VMs that are on their way back. */
 struct returning {
@@ -34,7 +34,7 @@ static void retry(struct pace_schedule *schedule, uint64_t due_ns)
 {
     struct returning *returning = container_of(schedule, struct returning, schedule);
     struct load_thread *thread = returning->thread;
-    size_t count = load_thread_vms(thread), most = IN_FLIGHT / thread->crew->thread_count + 1;
+    size_t count = load_thread_vms(thread), most = LOAD_VMS_IN_FLIGHT / thread->crew->thread_count + 1;
     (void)due_ns;
     for (size_t i = 0; i < count && thread->vms_connecting < most; i++) {
         struct load_vm *vm = load_thread_vm(thread, returning->next);
@@ -96,13 +96,9 @@ static void tell(struct run *run, const uint16_t *before)
 {
     struct report *report = &run->report;
     const struct crew *crew = &run->crew;
-    uint64_t back_ns = 0;
     size_t back = 0;
-    for (unsigned i = 0; i < crew->thread_count; i++) {
-        uint64_t last_ns = crew->threads[i].last_identified_ns;
-        back_ns = last_ns > back_ns ? last_ns : back_ns;
+    for (unsigned i = 0; i < crew->thread_count; i++)
         back += crew->threads[i].vms_returned;
-    }
     if (back < run->options->vms) {
         run_fail(
             run,
@@ -111,7 +107,7 @@ static void tell(struct run *run, const uint16_t *before)
         return;
     }
     report_figure(report, "back_s", "until all VMs were back", "s",
-                  (double)(back_ns - run->measure_ns) / 1e9);
+                  (double)(crew_last_identified_ns(crew) - run->measure_ns) / 1e9);
     if (!crew->watch)
         return;
     report_figure(report, "back_mapped_s", "until all were in Redis again", "s",

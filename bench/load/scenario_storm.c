@@ -17,16 +17,13 @@ void scenario_storm(struct run *run)
     struct report *report = &run->report;
     struct phase rest = {
         .job = job_rest, .what = "VMs at rest", .counter = COUNT_PRINTED, .limit_ms = REST_MS};
-    uint64_t last_ns = 0;
     report->main_latency = LATENCY_IDENTIFIED;
     report->main_counter = COUNT_IDENTIFIED;
     run_measure_begin(run);
     if (run_connect(run))
         run_wait_mapped(run);
     run_measure_end(run);
-    for (unsigned i = 0; i < crew->thread_count; i++)
-        if (crew->threads[i].last_identified_ns > last_ns)
-            last_ns = crew->threads[i].last_identified_ns;
+    uint64_t last_ns = crew_last_identified_ns(crew);
     double n = (double)run_measured(run, COUNT_IDENTIFIED),
            seconds = (double)(last_ns - run->measure_ns) / 1e9;
     if (n > 0)
