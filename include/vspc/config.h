@@ -16,6 +16,8 @@
 #include "vspc/sock.h"
 
 enum telnet_mode { TELNET_MODE_AUTO, TELNET_MODE_ALWAYS, TELNET_MODE_NEVER };
+enum user_access { USER_ACCESS_RW, USER_ACCESS_RO };
+enum log_timestamps { LOG_TIMESTAMPS_NONE, LOG_TIMESTAMPS_LINE };
 
 /* One or more addresses with ports. */
 struct listen_list {
@@ -52,6 +54,7 @@ struct config {
         size_t scrollback;
         size_t backlog;
         enum telnet_mode telnet;
+        enum user_access mode; /* of those who come by telnet */
         uint64_t keepalive;    /* 0: off */
         uint64_t idle_timeout; /* 0: never */
     } user;
@@ -69,6 +72,19 @@ struct config {
         char *vm_uuid_map;
         char *active_key_prefix;
     } redis;
+    struct {
+        char *socket; /* path; "": none */
+    } control;
+    struct {
+        char *directory; /* of the console logs; "": none */
+        char *file;      /* name of a console's, with {uuid}, {uuid32} or {name} in it */
+        enum log_timestamps timestamps;
+        size_t max_size; /* 0: no rotation */
+        unsigned keep;   /* rotated files */
+        bool compress;   /* these */
+        unsigned file_mode;
+        size_t queue; /* output that may wait for the disk */
+    } log;
 };
 
 /* Reads a configuration (design.md, section Configuration): the defaults, then file, then conf.d in file's

@@ -11,7 +11,10 @@
 
 #include "vspc/admission.h"
 #include "vspc/config.h"
+#include "vspc/console_log.h"
 #include "vspc/directory.h"
+#include "vspc/event.h"
+#include "vspc/figures.h"
 #include "vspc/log.h"
 #include "vspc/loop.h"
 #include "vspc/mapping.h"
@@ -30,6 +33,9 @@ struct console_shared {
     struct log_second user_refusals;  /* likewise */
     atomic_uint_fast64_t attachments; /* VM connections that were given their console so far */
     struct redis_writer *mapping;
+    struct console_logs *logs; /* NULL: none */
+    struct event_sink events;
+    atomic_bool draining; /* new VMs are refused, migrations answered with NOTNOW */
 };
 
 struct console_owner {
@@ -39,8 +45,10 @@ struct console_owner {
     struct console_shared *shared;
     struct console *consoles;         /* all of them */
     struct vm_handshake *handshaking; /* of VM connections without a console */
-    bool closing;                     /* shutting down: what arrives is closed */
-    struct log_rate failures;         /* VM connections that broke the protocol or never spoke */
+    struct figures figures;
+    struct console_log_writer *log_writer;
+    bool closing;             /* shutting down: what arrives is closed */
+    struct log_rate failures; /* VM connections that broke the protocol or never spoke */
     struct log_rate takeovers;
     struct log_rate renames;
     struct log_rate migrations;

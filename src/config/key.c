@@ -67,6 +67,8 @@ const struct config_key config_keys[] = {
         "a silent user is probed after this, then 3 times 10 s apart; 0 = never", RELOAD),
     KEY(user, idle_timeout, duration, "0", 0, TEN_YEARS,
         "a user that types nothing for this long is disconnected; 0 = never", RELOAD),
+    KEY(user, mode, access, "rw", 0, 0,
+        "rw: whoever comes by telnet may type; ro: only watch, and vspcctl types", RELOAD),
 
     KEY(redis, enabled, bool, "yes", 0, 0,
         "no: nothing is published, and only the log says which port is whose", RELOAD),
@@ -92,6 +94,26 @@ const struct config_key config_keys[] = {
         "hash: VM UUID (8-4-4-4-12, lower case)[.label] -> field", RELOAD),
     KEY(redis, active_key_prefix, text, "", 0, VALUE_TEXT_MAX,
         "set to Active:VM:Port to also write one key per VM (prefix directly followed by field), as node-vspc 1.x did", RELOAD),
+
+    KEY(control, socket, text, "/run/vspc/control.sock", 0, UNIX_SOCKET_MAX,
+        "where vspcctl finds vspcd, mode 0660, group vspc; empty = none"),
+
+    KEY(log, directory, text, "", 0, VALUE_TEXT_MAX,
+        "one file a console, with all that its VM prints; empty = none"),
+    KEY(log, file, log_file, "{uuid}.log", 1, 120,
+        "its name: {uuid}, {uuid32} (no dashes: what OpenStack Nova reads), {name} (made safe)"),
+    KEY(log, timestamps, timestamps, "none", 0, 0,
+        "line: each line begins with the time; none: the file is what the VM printed", RELOAD),
+    KEY(log, max_size, size, "0", 0, GIB,
+        "a larger file is rotated, to file.1 and so on; 0 = never", RELOAD),
+    KEY(log, keep, unsigned, "5", 0, 1000,
+        "so many rotated files of a console are kept; 0 = none", RELOAD),
+    KEY(log, compress, bool, "no", 0, 0,
+        "yes: rotated files are compressed with gzip", RELOAD),
+    KEY(log, file_mode, file_mode, "0640", 0400, 0777,
+        "permissions of new files", RELOAD),
+    KEY(log, queue, size, "16MiB", 64 * 1024, GIB,
+        "output that may wait for a slow disk, of all consoles; more is left out, and noted in the file", RELOAD),
 };
 /* clang-format on */
 

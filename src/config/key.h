@@ -22,7 +22,7 @@ struct config_key {
     const char *comment;      /* one line of why, as in vspc.ini */
 };
 
-enum { CONFIG_KEYS = 34 };
+enum { CONFIG_KEYS = 44 };
 extern const struct config_key config_keys[CONFIG_KEYS];
 
 /* Result: the row, or NULL. */

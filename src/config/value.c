@@ -22,6 +22,10 @@ static const char *const telnet_words[] = {
     [TELNET_MODE_NEVER] = "never",
     [TELNET_MODE_NEVER + 1] = NULL,
 };
+static const char *const access_words[] = {
+    [USER_ACCESS_RW] = "rw", [USER_ACCESS_RO] = "ro", [USER_ACCESS_RO + 1] = NULL};
+static const char *const timestamps_words[] = {
+    [LOG_TIMESTAMPS_NONE] = "none", [LOG_TIMESTAMPS_LINE] = "line", [LOG_TIMESTAMPS_LINE + 1] = NULL};
 
 /* Finds text among the words; otherwise the result says which there are. */
 static char *parse_word(const char *const *words, const char *text, unsigned *out)
@@ -57,36 +61,21 @@ static char *format_bool(const struct config_key *key, const void *field)
     return xstrdup(*(const bool *)field ? "yes" : "no");
 }
 
-static char *parse_log_level(const struct config_key *key, const char *text, void *field)
+/* Every enum of struct config is as large as an unsigned, and has no negative value. */
+static char *parse_enum(const struct config_key *key, const char *text, void *field)
 {
-    (void)key;
     unsigned word = 0;
-    char *why = parse_word(log_level_words, text, &word);
+    char *why = parse_word(key->type->words, text, &word);
     if (!why)
-        *(enum log_level *)field = (enum log_level)word;
+        memcpy(field, &word, sizeof word);
     return why;
 }
 
-static char *format_log_level(const struct config_key *key, const void *field)
+static char *format_enum(const struct config_key *key, const void *field)
 {
-    (void)key;
-    return xstrdup(log_level_words[*(const enum log_level *)field]);
-}
-
-static char *parse_telnet(const struct config_key *key, const char *text, void *field)
-{
-    (void)key;
-    unsigned word = 0;
-    char *why = parse_word(telnet_words, text, &word);
-    if (!why)
-        *(enum telnet_mode *)field = (enum telnet_mode)word;
-    return why;
-}
-
-static char *format_telnet(const struct config_key *key, const void *field)
-{
-    (void)key;
-    return xstrdup(telnet_words[*(const enum telnet_mode *)field]);
+    unsigned word;
+    memcpy(&word, field, sizeof word);
+    return xstrdup(key->type->words[word]);
 }
 
 /* Quantities: a whole number and a unit. */
@@ -284,13 +273,69 @@ static void clear_text(void *field)
     free(*(char **)field);
 }
 
-const struct value_type value_bool = {sizeof(bool), parse_bool, format_bool, NULL, NULL};
-const struct value_type value_log_level = {sizeof(enum log_level), parse_log_level, format_log_level, NULL,
-                                           NULL};
-const struct value_type value_telnet = {sizeof(enum telnet_mode), parse_telnet, format_telnet, NULL, NULL};
-const struct value_type value_unsigned = {sizeof(unsigned), parse_unsigned, format_unsigned, NULL, NULL};
-const struct value_type value_port = {sizeof(uint16_t), parse_port, format_port, NULL, NULL};
-const struct value_type value_duration = {sizeof(uint64_t), parse_duration, format_duration, NULL, NULL};
-const struct value_type value_size = {sizeof(size_t), parse_size, format_size, NULL, NULL};
-const struct value_type value_text = {sizeof(char *), parse_text, format_text, copy_text, clear_text};
-const struct value_type value_uri = {sizeof(char *), parse_uri, format_text, copy_text, clear_text};
+/* Names of console logs: one a console, in one directory. */
+static char *parse_log_file(const struct config_key *key, const char *text, void *field)
+{
+    static const char *const places[] = {"{uuid}", "{uuid32}", "{name}"};
+    bool found = false;
+    if (strchr(text, '/'))
+        return xstrdup("is a file name without `/`; the directory is the key log.directory");
+    for (const char *at = strpbrk(text, "{}"); at; at = strpbrk(at, "{}")) {
+        size_t len = 0;
+        for (size_t i = 0; i < COUNT(places) && !len; i++)
+            if (strncmp(at, places[i], strlen(places[i])) == 0)
+                len = strlen(places[i]);
+        if (!len)
+            return xstrdup("may hold {uuid}, {uuid32} and {name}, and no other { or }");
+        found = true;
+        at += len;
+    }
+    if (!found)
+        return xstrdup("must hold {uuid}, {uuid32} or {name}, so that each console has a file of its own");
+    return parse_text(key, text, field);
+}
+
+static char *parse_file_mode(const struct config_key *key, const char *text, void *field)
+{
+    char *end;
+    unsigned long mode = strtoul(text, &end, 8);
+    if (strspn(text, "01234567") != strlen(text) || end == text || mode < key->min || mode > key->max)
+        return xasprintf("must be permission bits in octal, from %04llo to %04llo, for example 0640",
+                         (unsigned long long)key->min, (unsigned long long)key->max);
+    *(unsigned *)field = (unsigned)mode;
+    return NULL;
+}
+
+static char *format_file_mode(const struct config_key *key, const void *field)
+{
+    (void)key;
+    return xasprintf("%04o", *(const unsigned *)field);
+}
+
+#define SCALAR(type, parse_, format_)                                                                        \
+    {                                                                                                        \
+        .size = sizeof(type), .parse = parse_, .format = format_                                             \
+    }
+#define ENUM(type, words_)                                                                                   \
+    {                                                                                                        \
+        .size = sizeof(type), .words = words_, .parse = parse_enum, .format = format_enum                    \
+    }
+#define TEXT(parse_)                                                                                         \
+    {                                                                                                        \
+        .size = sizeof(char *), .parse = parse_, .format = format_text, .copy = copy_text,                   \
+        .clear = clear_text                                                                                  \
+    }
+
+const struct value_type value_bool = SCALAR(bool, parse_bool, format_bool);
+const struct value_type value_log_level = ENUM(enum log_level, log_level_words);
+const struct value_type value_telnet = ENUM(enum telnet_mode, telnet_words);
+const struct value_type value_access = ENUM(enum user_access, access_words);
+const struct value_type value_timestamps = ENUM(enum log_timestamps, timestamps_words);
+const struct value_type value_unsigned = SCALAR(unsigned, parse_unsigned, format_unsigned);
+const struct value_type value_port = SCALAR(uint16_t, parse_port, format_port);
+const struct value_type value_duration = SCALAR(uint64_t, parse_duration, format_duration);
+const struct value_type value_size = SCALAR(size_t, parse_size, format_size);
+const struct value_type value_file_mode = SCALAR(unsigned, parse_file_mode, format_file_mode);
+const struct value_type value_text = TEXT(parse_text);
+const struct value_type value_uri = TEXT(parse_uri);
+const struct value_type value_log_file = TEXT(parse_log_file);

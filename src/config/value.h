@@ -12,7 +12,8 @@ struct config_key;
 enum { VALUE_TEXT_MAX = 170 };
 
 struct value_type {
-    size_t size; /* of the field in struct config */
+    size_t size;              /* of the field in struct config */
+    const char *const *words; /* of an enum: what each value is called, by its number; the last NULL */
 
     /* Reads text, which has no space at either end, into the field and frees what was there. Result: NULL, or
      * a sentence in fresh memory that says what would be right; the field is then as it was. */
@@ -29,15 +30,19 @@ struct value_type {
 };
 
 /* Scalars; what min and max of the key bound is said behind each. */
-extern const struct value_type value_bool;      /* bool: yes, no */
-extern const struct value_type value_log_level; /* enum log_level */
-extern const struct value_type value_telnet;    /* enum telnet_mode */
-extern const struct value_type value_unsigned;  /* unsigned: the number */
-extern const struct value_type value_port;      /* uint16_t: the number */
-extern const struct value_type value_duration;  /* uint64_t: milliseconds */
-extern const struct value_type value_size;      /* size_t: bytes */
-extern const struct value_type value_text;      /* char *, owned: its length */
-extern const struct value_type value_uri;       /* char *, owned: its length; text without a query */
+extern const struct value_type value_bool;       /* bool: yes, no */
+extern const struct value_type value_log_level;  /* enum log_level */
+extern const struct value_type value_telnet;     /* enum telnet_mode */
+extern const struct value_type value_access;     /* enum user_access */
+extern const struct value_type value_timestamps; /* enum log_timestamps */
+extern const struct value_type value_unsigned;   /* unsigned: the number */
+extern const struct value_type value_port;       /* uint16_t: the number */
+extern const struct value_type value_duration;   /* uint64_t: milliseconds */
+extern const struct value_type value_size;       /* size_t: bytes */
+extern const struct value_type value_text;       /* char *, owned: its length */
+extern const struct value_type value_uri;        /* char *, owned: its length; text without a query */
+extern const struct value_type value_log_file;   /* char *, owned: its length; a pattern for file names */
+extern const struct value_type value_file_mode;  /* unsigned: permission bits, in octal */
 
 /* Addresses and networks; min and max bound the number of entries. */
 extern const struct value_type value_listen;   /* struct listen_list */

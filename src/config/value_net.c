@@ -223,8 +223,15 @@ static void copy_networks(void *to, const void *from)
     copy->items = copy_items(list->items, list->len * sizeof *list->items);
 }
 
-const struct value_type value_listen = {sizeof(struct listen_list), parse_listen, format_listen, copy_listen,
-                                        clear_listen};
-const struct value_type value_address = {sizeof(struct sock_addr), parse_address, format_address, NULL, NULL};
-const struct value_type value_networks = {sizeof(struct network_list), parse_networks, format_networks,
-                                          copy_networks, clear_networks};
+const struct value_type value_listen = {.size = sizeof(struct listen_list),
+                                        .parse = parse_listen,
+                                        .format = format_listen,
+                                        .copy = copy_listen,
+                                        .clear = clear_listen};
+const struct value_type value_address = {
+    .size = sizeof(struct sock_addr), .parse = parse_address, .format = format_address};
+const struct value_type value_networks = {.size = sizeof(struct network_list),
+                                          .parse = parse_networks,
+                                          .format = format_networks,
+                                          .copy = copy_networks,
+                                          .clear = clear_networks};

@@ -68,6 +68,8 @@ struct daemon *daemon_new(const char *program, unsigned user_ports)
     daemon_set(d, "user.max_ports", "%u", user_ports);
     daemon_set(d, "server.state_dir", "%s", d->state_dir);
     daemon_set(d, "server.workers", "2");
+    d->control = xasprintf("%s/control%u.sock", dir, number);
+    daemon_set(d, "control.socket", "%s", d->control);
     daemon_set(d, "redis.enabled", "no");
     return d;
 }

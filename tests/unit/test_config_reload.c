@@ -76,6 +76,12 @@ Test(config_default, fields_have_the_documented_values)
     cr_expect_str_eq(c->redis.vm_port_map, "VM:Port");
     cr_expect_str_eq(c->redis.vm_endpoint_map, "VM:Endpoint");
     cr_expect_str_eq(c->redis.vm_uuid_map, "VM:UUID");
+    cr_expect(c->user.mode == USER_ACCESS_RW);
+    cr_expect_str_eq(c->control.socket, "/run/vspc/control.sock");
+    cr_expect_str_eq(c->log.directory, "");
+    cr_expect_str_eq(c->log.file, "{uuid}.log");
+    cr_expect(c->log.timestamps == LOG_TIMESTAMPS_NONE && c->log.max_size == 0 && c->log.keep == 5);
+    cr_expect(!c->log.compress && c->log.file_mode == 0640 && c->log.queue == 16777216);
     config_unref(c);
 }
 
@@ -86,10 +92,13 @@ static const char other[] =
     "handshake_timeout = 1ms\nvmotion_timeout = 90s\nkeepalive = 0\n"
     "[user]\nlisten = fd00::8\nallow = 0.0.0.0/0, ::/0\nfirst_port = 1\nmax_ports = 2\nport_retention = 36h\n"
     "linger = 1500ms\nscrollback = 1000B\nbacklog = 1025B\ntelnet = never\nkeepalive = 2min\nidle_timeout = "
-    "7d\n"
+    "7d\nmode = ro\n"
     "[redis]\nenabled = no\nhost = h\nport = 2\nunix_socket = /s\nusername = u\npassword_file = /p\n"
     "database = 4\nvm_port_map = p\nvm_endpoint_map = e\nvm_uuid_map = i\nactive_key_prefix = "
-    "Active:VM:Port\n";
+    "Active:VM:Port\n"
+    "[control]\nsocket =\n"
+    "[log]\ndirectory = /l\nfile = {name}-{uuid32}\ntimestamps = line\nmax_size = 1MiB\nkeep = 0\ncompress = yes\n"
+    "file_mode = 0600\nqueue = 1MiB\n";
 
 Test(config_print, reads_back_to_an_equal_config)
 {

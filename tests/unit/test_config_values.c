@@ -245,6 +245,31 @@ Test(config_text, service_uri_has_no_query_and_says_why)
             "may have a query", "not compared", NULL);
 }
 
+Test(config_text, file_of_a_console_log_tells_consoles_apart_and_stays_in_its_directory)
+{
+    refuses("[log]\nfile = console.log\n", "log.file", "must hold {uuid}, {uuid32} or {name}", NULL);
+    refuses("[log]\nfile = ../{uuid}\n", "log.file", "without `/`", NULL);
+    refuses("[log]\nfile = {uuid\n", "no other { or }", NULL);
+    refuses("[log]\nfile = {uuid}{}\n", "no other { or }", NULL);
+    refuses("[log]\nfile = {UUID}\n", "no other { or }", NULL);
+    struct config *config = loads("[log]\nfile = a{name}b{uuid32}{uuid}\n");
+    cr_expect_str_eq(config->log.file, "a{name}b{uuid32}{uuid}");
+    config_unref(config);
+}
+
+Test(config_text, file_mode_is_octal)
+{
+    static const char *const bad[] = {"640o", "0x1ff", "0888", "-1", "0377", "01000", ""};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char *text = xasprintf("[log]\nfile_mode = %s\n", bad[i]);
+        refuses(text, "log.file_mode", "in octal, from 0400 to 0777", NULL);
+        free(text);
+    }
+    struct config *config = loads("[log]\nfile_mode = 600\n");
+    cr_expect_eq(config->log.file_mode, 0600);
+    config_unref(config);
+}
+
 Test(config_text, what_a_line_could_not_carry_is_refused_from_an_override_too)
 {
     refuses_override("vm.service_uri=a ;b", "`;`", "comment", NULL);
