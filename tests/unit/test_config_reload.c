@@ -97,7 +97,8 @@ static const char other[] =
     "database = 4\nvm_port_map = p\nvm_endpoint_map = e\nvm_uuid_map = i\nactive_key_prefix = "
     "Active:VM:Port\n"
     "[control]\nsocket =\n"
-    "[log]\ndirectory = /l\nfile = {name}-{uuid32}\ntimestamps = line\nmax_size = 1MiB\nkeep = 0\ncompress = yes\n"
+    "[log]\ndirectory = /l\nfile = {name}-{uuid32}\ntimestamps = line\nmax_size = 1MiB\nkeep = 0\ncompress = "
+    "yes\n"
     "file_mode = 0600\nqueue = 1MiB\n";
 
 Test(config_print, reads_back_to_an_equal_config)
@@ -170,9 +171,11 @@ Test(config_reload, applies_what_it_may_and_names_what_needs_a_restart)
     struct config *wanted = loads(other);
     char *notes = xstrdup("");
     struct config *config = config_reload(running, wanted, note, &notes);
-    cr_expect_str_eq(notes, "server.workers server.node_id server.advertise server.state_dir vm.listen "
-                            "user.listen user.first_port user.max_ports ");
+    cr_expect_str_eq(notes,
+                     "server.workers server.node_id server.advertise server.state_dir vm.listen "
+                     "user.listen user.first_port user.max_ports control.socket log.directory log.file ");
     char *before = printed(running), *after = printed(wanted), *now = printed(config);
+    config_unref(loads(now));
     config_unref(running);
     config_unref(wanted);
 
@@ -187,10 +190,16 @@ Test(config_reload, applies_what_it_may_and_names_what_needs_a_restart)
     cr_expect(config->user.port_retention == 129600000 && config->user.linger == 1500);
     cr_expect(config->user.scrollback == 1000 && config->user.backlog == 1025);
     cr_expect(config->user.telnet == TELNET_MODE_NEVER && config->user.idle_timeout == 604800000);
+    cr_expect(config->user.mode == USER_ACCESS_RO);
+    cr_expect_str_eq(config->control.socket, "/run/vspc/control.sock");
+    cr_expect_str_eq(config->log.file, "{uuid}.log");
+    cr_expect(config->log.timestamps == LOG_TIMESTAMPS_LINE && config->log.max_size == 1048576);
+    cr_expect(config->log.keep == 0 && config->log.compress && config->log.file_mode == 0600);
+    cr_expect_eq(config->log.queue, 1048576);
+    *strstr(before, "[control]") = *strstr(after, "[control]") = *strstr(now, "[control]") = 0;
     cr_expect_str_eq(strstr(now, "[redis]"), strstr(after, "[redis]"));
     cr_expect_str_neq(strstr(now, "[redis]"), strstr(before, "[redis]"));
 
-    config_unref(loads(now));
     config_unref(config);
     free(before);
     free(after);
