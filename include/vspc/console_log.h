@@ -44,18 +44,21 @@ struct console_log_figures {
 struct console_logs *console_logs_new(struct disk *disk, struct config *config);
 /* Any thread: goes on with another configuration, of which it takes a reference. */
 void console_logs_reload(struct console_logs *logs, struct config *config);
-/* Any thread: closes all files; what is put from now on goes into files opened anew. Then done(arg) is posted
- * to reply_to, unless that is NULL. */
+/* Any thread: closes all files and the directory. What is put from now on goes into files opened anew, and so
+ * may what is still on its way. Then done(arg) is posted to reply_to, unless that is NULL. */
 void console_logs_reopen(struct console_logs *logs, struct loop *reply_to, void (*done)(void *arg),
                          void *arg);
 /* Any thread. */
 struct console_log_figures console_logs_figures(struct console_logs *logs);
+/* Main, when every writer is freed: has the disk thread write all that waits. Before disk_stop_begin. */
+void console_logs_stop(struct console_logs *logs);
 /* When the disk thread has ended. */
 void console_logs_free(struct console_logs *logs);
 
-/* A worker's, in the thread of loop. logs NULL: there are none, and every call below does nothing. */
+/* A worker's, in the thread of loop. Result: NULL when logs is: there are none, and every call below does
+ * nothing then. */
 struct console_log_writer *console_log_writer_new(struct console_logs *logs, struct loop *loop);
-/* Sends what has gathered, and frees; every log must have been closed. */
+/* After the loop's thread has ended: sends what has gathered, and frees; every log must have been closed. */
 void console_log_writer_free(struct console_log_writer *writer);
 
 /* The console has this name now; *log is NULL for a new console. */

@@ -53,6 +53,20 @@ static void publish(struct console *console)
     mapping_publish(console->owner->shared->mapping, &vm);
 }
 
+/* The log goes on in the file of the name that the console has now. */
+static void name_log(struct console *console)
+{
+    const struct vmext *ext = &console->vm->ext;
+    struct console_log_name name = {
+        .name = console->name,
+        .name_len = console->name_len,
+        .has_uuid = ext->has_uuid,
+        .label = ext->label,
+    };
+    memcpy(name.uuid, ext->uuid, UUID_SIZE);
+    console_log_name(console->owner->log_writer, &console->log, &name);
+}
+
 /* Takes the name that the VM connection has told. Result: whether it is another one. */
 static bool remember_name(struct console *console)
 {
@@ -70,6 +84,7 @@ static bool remember_name(struct console *console)
     free(console->name);
     console->name = xmemdup0(name, len);
     console->name_len = len;
+    name_log(console);
     return true;
 }
 
@@ -333,6 +348,7 @@ void console_end(struct console *console)
     free(console->name);
     bytes_clear(&console->input);
     ring_clear(&console->ring);
+    console_log_close(&console->log);
     loop_free_later(owner->loop, console);
 }
 

@@ -44,9 +44,10 @@ struct console {
     char *name;                  /* of the last VM connection, its UUID when empty; owned */
     uint8_t name_len;
     uint8_t open_tries;
-    bool users_paused;     /* the VM does not read, so the users are not read */
-    bool input_mid_escape; /* the VM has the first byte of an escape, input starts with the second */
-    struct bytes input;    /* what users typed and the VM has not taken, escaped as it goes out */
+    bool users_paused;       /* the VM does not read, so the users are not read */
+    bool input_mid_escape;   /* the VM has the first byte of an escape, input starts with the second */
+    struct bytes input;      /* what users typed and the VM has not taken, escaped as it goes out */
+    struct console_log *log; /* NULL: none is kept */
     struct ring ring;
     size_t keep; /* how much ring_append must keep; set by console_make_room */
     struct user_conn *users;

@@ -39,6 +39,8 @@ void console_make_room(struct console *console, size_t n)
 void console_output(struct console *console, const uint8_t *data, size_t len)
 {
     ring_append(&console->ring, data, len, console->keep);
+    if (console->log)
+        console_log_put(console->log, data, len);
 }
 
 void console_flush_users(struct console *console)

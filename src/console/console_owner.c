@@ -17,6 +17,7 @@ void console_owner_init(struct console_owner *owner, unsigned worker, struct loo
     owner->loop = loop;
     owner->config = config_ref(config);
     owner->shared = shared;
+    owner->log_writer = console_log_writer_new(shared->logs, loop);
     owner->failures = (struct log_rate){.burst = 10, .window_ms = 1000};
     owner->takeovers = (struct log_rate){.burst = 5, .window_ms = 10000};
     owner->renames = (struct log_rate){.burst = 10, .window_ms = 1000};
@@ -27,6 +28,7 @@ void console_owner_init(struct console_owner *owner, unsigned worker, struct loo
 
 void console_owner_destroy(struct console_owner *owner)
 {
+    console_log_writer_free(owner->log_writer);
     config_unref(owner->config);
     owner->config = NULL;
 }

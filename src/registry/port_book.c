@@ -21,17 +21,17 @@ enum {
     SET_ASIDE_EVERY_MS = 60000, /* a disk that damages every file is not to be filled with them */
 };
 
-/* The first attempt to read goes on. */
-enum { LOADING = 1 };
+/* What is waited for has not come to its end. */
+enum { PENDING = 1 };
 
 struct port_book {
-    struct loop *loop;
-    pthread_t thread;
+    struct loop *loop; /* the disk's */
     struct port_pool *pool;
     pthread_mutex_t lock;
-    pthread_cond_t loaded;
-    int load_result; /* guarded by the lock; LOADING, and then as of port_book_wait_loaded */
-    /* From here on the thread's own. */
+    pthread_cond_t changed; /* one of the two results */
+    int load_result;        /* guarded by the lock; PENDING, and then as of port_book_wait_loaded */
+    int stop_result;        /* likewise, as of port_book_stop_finish */
+    /* From here on the disk thread's own. */
     struct port_file file;
     struct loop_timer write; /* changes are being gathered, or more are to be written */
     struct loop_timer retry; /* armed while the disk fails */
@@ -41,7 +41,7 @@ struct port_book {
     uint64_t outage_start_ms;   /* 0: no outage */
     uint64_t last_set_aside_ms; /* 0: never */
     bool is_stopped;
-    int result; /* of port_book_stop_finish */
+    int last_result; /* of the last batch: 0 or -EIO */
 };
 
 static struct quoted file_name(const struct port_book *book)
@@ -233,61 +233,60 @@ void port_book_touch(struct port_book *book)
     loop_post(book->loop, take_touch, book);
 }
 
-static void *run(void *arg)
+/* Tells who waits for this result. */
+static void set_result(struct port_book *book, int *which, int result)
+{
+    pthread_mutex_lock(&book->lock);
+    *which = result;
+    pthread_cond_signal(&book->changed);
+    pthread_mutex_unlock(&book->lock);
+}
+
+/* Result: that result, or -ETIMEDOUT. */
+static int wait_result(struct port_book *book, const int *which, unsigned timeout_ms)
+{
+    struct timespec deadline = clock_deadline(CLOCK_MONOTONIC, timeout_ms);
+    int err = 0;
+    pthread_mutex_lock(&book->lock);
+    while (*which == PENDING && !err)
+        err = pthread_cond_clockwait(&book->changed, &book->lock, CLOCK_MONOTONIC, &deadline);
+    int result = *which == PENDING ? -ETIMEDOUT : *which;
+    pthread_mutex_unlock(&book->lock);
+    return result;
+}
+
+static void take_start(void *arg)
 {
     struct port_book *book = arg;
     write_batch(book);
-    pthread_mutex_lock(&book->lock);
-    book->load_result = book->is_read ? 0 : -EIO;
-    pthread_cond_signal(&book->loaded);
-    pthread_mutex_unlock(&book->lock);
+    set_result(book, &book->load_result, book->is_read ? 0 : -EIO);
     port_pool_on_change(book->pool, on_change, book);
     on_touch(&book->touch);
-    loop_run(book->loop);
-    return NULL;
 }
 
-static void book_free(struct port_book *book)
-{
-    loop_free(book->loop);
-    pthread_cond_destroy(&book->loaded);
-    pthread_mutex_destroy(&book->lock);
-    free(book->file.path);
-    free(book);
-}
-
-struct port_book *port_book_start(const char *dir, struct port_pool *pool)
+struct port_book *port_book_start(struct disk *disk, const char *dir, struct port_pool *pool)
 {
     struct port_book *book = xcalloc(1, sizeof *book);
     book->pool = pool;
-    book->loop = loop_new();
-    if (!book->loop) {
-        free(book);
-        return NULL;
-    }
+    book->loop = disk_loop(disk);
     pthread_mutex_init(&book->lock, NULL);
-    pthread_cond_init(&book->loaded, NULL);
-    book->load_result = LOADING;
+    pthread_cond_init(&book->changed, NULL);
+    book->load_result = book->stop_result = PENDING;
     book->file.path = xasprintf("%s/ports.db", dir);
-    int err = thread_start(&book->thread, "disk", run, book);
-    if (err) {
-        book_free(book);
-        errno = -err;
-        return NULL;
-    }
+    loop_post(book->loop, take_start, book);
     return book;
 }
 
 int port_book_wait_loaded(struct port_book *book, unsigned timeout_ms)
 {
-    struct timespec deadline = clock_deadline(CLOCK_MONOTONIC, timeout_ms);
-    int err = 0;
-    pthread_mutex_lock(&book->lock);
-    while (book->load_result == LOADING && !err)
-        err = pthread_cond_clockwait(&book->loaded, &book->lock, CLOCK_MONOTONIC, &deadline);
-    int result = book->load_result == LOADING ? -ETIMEDOUT : book->load_result;
-    pthread_mutex_unlock(&book->lock);
-    return result;
+    return wait_result(book, &book->load_result, timeout_ms);
+}
+
+/* No letter about the book is behind this one. */
+static void take_end(void *arg)
+{
+    struct port_book *book = arg;
+    set_result(book, &book->stop_result, book->last_result);
 }
 
 static void take_stop(void *arg)
@@ -300,8 +299,12 @@ static void take_stop(void *arg)
         more = write_batch(book);
     while (more > 0);
     port_file_close(&book->file);
-    book->result = more < 0 ? -EIO : 0;
-    loop_stop(book->loop);
+    loop_timer_disarm(book->loop, &book->write);
+    loop_timer_disarm(book->loop, &book->retry);
+    loop_timer_disarm(book->loop, &book->touch);
+    book->last_result = more < 0 ? -EIO : 0;
+    /* What the disk thread itself has posted of the pool's changes comes before that. */
+    loop_post(book->loop, take_end, book);
 }
 
 void port_book_stop_begin(struct port_book *book)
@@ -311,9 +314,12 @@ void port_book_stop_begin(struct port_book *book)
 
 int port_book_stop_finish(struct port_book *book, unsigned timeout_ms)
 {
-    if (thread_join(book->thread, timeout_ms) != 0)
-        return -ETIMEDOUT;
-    int result = book->result;
-    book_free(book);
+    int result = wait_result(book, &book->stop_result, timeout_ms);
+    if (result == -ETIMEDOUT)
+        return result;
+    pthread_cond_destroy(&book->changed);
+    pthread_mutex_destroy(&book->lock);
+    free(book->file.path);
+    free(book);
     return result;
 }

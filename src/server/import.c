@@ -241,12 +241,13 @@ static bool store(struct import *import)
     const char *dir = config->server.state_dir;
     struct port_pool *pool = port_pool_new(config->user.first_port, config->user.max_ports);
     port_pool_set_retention(pool, config_retention_s(config));
-    struct port_book *book = port_book_start(dir, pool);
-    if (!book) {
+    struct disk *disk = disk_start();
+    if (!disk) {
         say("cannot open the port book in %s: %s", quote(dir, strlen(dir)).s, strerror(errno));
         port_pool_free(pool);
         return false;
     }
+    struct port_book *book = port_book_start(disk, dir, pool);
     /* Into a pool that lacks what the book holds, a port could come that is another VM's. */
     int unread = port_book_wait_loaded(book, DISK_TIMEOUT_MS);
     if (!unread)
@@ -261,6 +262,9 @@ static bool store(struct import *import)
             quote(dir, strlen(dir)).s);
     /* The thread that is stuck in the disk still uses all this. */
     if (err == -ETIMEDOUT)
+        _exit(1);
+    disk_stop_begin(disk);
+    if (disk_stop_finish(disk, DISK_TIMEOUT_MS) != 0)
         _exit(1);
     port_pool_free(pool);
     return !unread && !err;

@@ -13,14 +13,16 @@
 
 #include "server/state_dir.h"
 #include "vspc/acceptor.h"
+#include "vspc/disk.h"
 #include "vspc/mem.h"
 #include "vspc/port_book.h"
 
 enum {
     WORKERS_CLOSE_MS = 2000, /* for all workers to close what they own */
     WORKERS_END_MS = 500,    /* for all of them to end their turn */
-    WRITER_FLUSH_MS = 2000,  /* for this node's entries to leave Redis, and the port book to be written */
-    DISK_START_MS = 2000,    /* for the state directory to be locked and the port book to be read at start */
+    WRITER_FLUSH_MS =
+        2000, /* for this node's entries to leave Redis, and what the disk is to keep, to be written */
+    DISK_START_MS = 2000, /* for the state directory to be locked and the port book to be read at start */
     LOG_FLUSH_MS = 300,
     WORKERS_FREE = 8, /* their descriptors are within ADMISSION_RESERVE; those of more come on top */
 };
@@ -32,7 +34,8 @@ struct server {
     struct console_shared shared;
     int state_dir_lock;        /* or as of state_dir_lock */
     uint64_t disk_deadline_ms; /* of DISK_START_MS */
-    struct port_book *book;    /* NULL: nothing is kept on disk */
+    struct disk *disk;         /* NULL: nothing is kept on disk */
+    struct port_book *book;    /* NULL: there is none */
     struct acceptor *acceptor;
     struct worker **workers;
     unsigned worker_count;
@@ -102,6 +105,10 @@ static void reload(struct server *server)
     port_pool_set_retention(server->shared.ports, config_retention_s(next));
     if (server->book)
         port_book_touch(server->book);
+    if (server->shared.logs) {
+        console_logs_reload(server->shared.logs, next);
+        console_logs_reopen(server->shared.logs, NULL, NULL, NULL);
+    }
     config_unref(server->config);
     server->config = next;
     log_info("Configuration reloaded");
@@ -221,22 +228,48 @@ static int lock_state_dir(struct server *server)
     return server->state_dir_lock == -EBUSY ? -EBUSY : 0;
 }
 
-/* Reads the port book into the pool, as far as the disk answers. Result: 0 or a negative errno. */
-static int start_book(struct server *server)
+/* Whether the state directory can keep a port book. */
+static bool may_keep_book(const struct server *server)
+{
+    int lock = server->state_dir_lock;
+    return server->config->server.state_dir[0] && lock != -ENOENT && lock != -ENOTDIR && lock != -ETIMEDOUT;
+}
+
+/* Reads the port book into the pool, as far as the disk answers. */
+static void start_book(struct server *server)
 {
     const char *dir = server->config->server.state_dir;
-    int lock = server->state_dir_lock;
-    if (!dir[0] || lock == -ENOENT || lock == -ENOTDIR || lock == -ETIMEDOUT)
-        return 0;
-    server->book = port_book_start(dir, server->shared.ports);
-    if (!server->book)
-        return -errno;
+    server->book = port_book_start(server->disk, dir, server->shared.ports);
     if (port_book_wait_loaded(server->book, time_left(server->disk_deadline_ms)) == -ETIMEDOUT)
         log_warning(
             "The disk does not answer, starting without the port book: VMs get other ports than before "
             "until it has been read state_dir=%s",
             quote(dir, strlen(dir)).s);
+}
+
+/* Starts what is kept on disk. Result: 0 or a negative errno. */
+static int start_disk(struct server *server)
+{
+    bool has_logs = server->config->log.directory[0];
+    if (!may_keep_book(server) && !has_logs)
+        return 0;
+    server->disk = disk_start();
+    if (!server->disk)
+        return -errno;
+    if (may_keep_book(server))
+        start_book(server);
+    if (has_logs)
+        server->shared.logs = console_logs_new(server->disk, server->config);
     return 0;
+}
+
+/* How many descriptors there are for connections, and what admission keeps for the rest. */
+static int admissible(const struct config *config, int limit)
+{
+    unsigned workers = count_workers(config);
+    if (workers > WORKERS_FREE)
+        limit -= 2 * (int)(workers - WORKERS_FREE);
+    return config->log.directory[0] ? limit - CONSOLE_LOG_FILES : limit;
 }
 
 /* Starts everything. Result: 0 or a negative errno; what has started stays for stop_all. */
@@ -244,9 +277,7 @@ static int start_all(struct server *server)
 {
     struct console_shared *shared = &server->shared;
     int limit = raise_descriptor_limit();
-    unsigned workers = count_workers(server->config);
-    admission_init(&shared->admission,
-                   limit - (workers > WORKERS_FREE ? 2 * (int)(workers - WORKERS_FREE) : 0));
+    admission_init(&shared->admission, admissible(server->config, limit));
     shared->directory = directory_new();
     shared->ports = port_pool_new(server->config->user.first_port, server->config->user.max_ports);
     port_pool_set_retention(shared->ports, config_retention_s(server->config));
@@ -265,7 +296,7 @@ static int start_all(struct server *server)
     server->acceptor = acceptor_new(server->config, shared);
     if (!server->acceptor)
         return -EADDRINUSE;
-    err = start_book(server);
+    err = start_disk(server);
     if (err)
         return err;
     shared->mapping = redis_writer_start(server->config);
@@ -301,18 +332,31 @@ static void join_workers(struct server *server)
         worker_free(server->workers[i]);
 }
 
+/* Waits until all is on disk. Result: whether the disk thread has ended. */
+static bool end_disk(struct server *server, uint64_t deadline)
+{
+    if (server->book && port_book_stop_finish(server->book, time_left(deadline)) == -ETIMEDOUT)
+        return false;
+    disk_stop_begin(server->disk);
+    if (disk_stop_finish(server->disk, time_left(deadline)) != 0)
+        return false;
+    if (server->shared.logs)
+        console_logs_free(server->shared.logs);
+    return true;
+}
+
 /* Both writers have the same time to write what is left. */
 static void stop_writers(struct server *server)
 {
     uint64_t deadline = clock_ms() + WRITER_FLUSH_MS;
     if (server->book)
         port_book_stop_begin(server->book);
+    if (server->shared.logs)
+        console_logs_stop(server->shared.logs);
     if (server->shared.mapping)
         redis_writer_stop(server->shared.mapping, WRITER_FLUSH_MS);
-    bool stuck = server->state_dir_lock == -ETIMEDOUT;
-    if (server->book)
-        stuck = port_book_stop_finish(server->book, time_left(deadline)) == -ETIMEDOUT;
-    if (stuck)
+    bool stuck = server->disk && !end_disk(server, deadline);
+    if (stuck || server->state_dir_lock == -ETIMEDOUT)
         end_with_stuck(server, "The disk");
 }
 

@@ -15,6 +15,7 @@
 
 enum { FIRST = 20000, PORTS = 100, A_DAY = 86400 };
 
+static struct disk *disk;
 static struct port_pool *pool;
 static struct port_book *book;
 static char path[128];
@@ -29,8 +30,9 @@ static inline void start_with(uint16_t first, unsigned count)
 {
     pool = port_pool_new(first, count);
     port_pool_set_retention(pool, A_DAY);
-    book = port_book_start(env_dir(), pool);
-    cr_assert_not_null(book);
+    disk = disk_start();
+    cr_assert_not_null(disk);
+    book = port_book_start(disk, env_dir(), pool);
 }
 
 static inline void start(void)
@@ -44,6 +46,8 @@ static inline int stop(void)
 {
     port_book_stop_begin(book);
     int result = port_book_stop_finish(book, SOON);
+    disk_stop_begin(disk);
+    cr_assert_eq(disk_stop_finish(disk, SOON), 0);
     port_pool_free(pool);
     return result;
 }
