@@ -14,6 +14,9 @@ struct acceptor *acceptor_new(struct config *config, struct console_shared *shar
 int acceptor_start(struct acceptor *acceptor, struct worker **workers, unsigned worker_count);
 /* Any thread: goes on with another configuration, of which it takes a reference. */
 void acceptor_reload(struct acceptor *acceptor, struct config *config);
+/* Any thread: from now on hosts are refused at once, as where nobody listens; or, with false, served again.
+ * The addresses stay ours. */
+void acceptor_drain(struct acceptor *acceptor, bool on);
 /* Ends the thread, if it was started, closes the listeners and frees. */
 void acceptor_stop(struct acceptor *acceptor);
 

@@ -14,6 +14,7 @@ enum {
 
 struct admission {
     atomic_int left;
+    int total; /* never changes */
 };
 
 /* limit: how many descriptors the process may have. */

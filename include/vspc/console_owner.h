@@ -33,9 +33,11 @@ struct console_shared {
     struct log_second user_refusals;  /* likewise */
     atomic_uint_fast64_t attachments; /* VM connections that were given their console so far */
     struct redis_writer *mapping;
-    struct console_logs *logs; /* NULL: none */
+    atomic_uint_fast64_t users; /* that have come so far, who are numbered by it */
+    struct console_logs *logs;  /* NULL: none */
     struct event_sink events;
-    atomic_bool draining; /* new VMs are refused, migrations answered with NOTNOW */
+    struct figures acceptor_figures; /* the acceptor's */
+    atomic_bool draining;            /* new VMs are refused, migrations answered with NOTNOW */
 };
 
 struct console_owner {
@@ -53,7 +55,8 @@ struct console_owner {
     struct log_rate renames;
     struct log_rate migrations;
     struct log_rate ignored;   /* what a host says about a migration and has no effect */
-    struct log_rate users;     /* who come and go */
+    struct log_rate vms;       /* that come and go, and consoles that end */
+    struct log_rate users;     /* who come and go, and their access */
     uint8_t buffer[READ_SIZE]; /* what one readiness event reads */
 };
 
@@ -81,6 +84,9 @@ void console_owner_give_way(struct directory_entry *entry);
 /* Goes on with another configuration, whose reference passes to the owner. Lengths of time apply to what is
  * already there too. */
 void console_owner_reload(struct console_owner *owner, struct config *config);
+
+/* One line to every telnet and control user of every console; text is printable. */
+void console_owner_notice(struct console_owner *owner, const char *text);
 
 /* Shutdown: tells the users, closes everything, posts the removals; from now on arrivals are closed. */
 void console_owner_close(struct console_owner *owner);

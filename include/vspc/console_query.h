@@ -56,7 +56,7 @@ void console_list_free(struct console_list *list);
 
 struct console_match {
     struct directory_entry *entry; /* pinned, until an order brings it back or console_unpin */
-    bool is_exact;                 /* text is a whole name or UUID */
+    bool is_exact;                 /* text is the whole name or UUID, with its label if there is one */
     struct console_row row;
 };
 
@@ -71,8 +71,9 @@ struct console_find {
     unsigned count; /* how many there are, also beyond QUERY_MATCHES */
 };
 
-/* text: name, `name.label`, UUID in any usual form with or without `.label`, or the beginning of either; at
- * most sizeof find.text bytes, longer ones match nothing. */
+/* text: a name or a UUID, with `.label` behind it where the console has a label, or the beginning of either;
+ * at most sizeof find.text bytes, longer ones and "" match nothing. A UUID is as good in any case, with or
+ * without dashes, spaces and braces. */
 void console_find_ask(struct console_owner *owner, const char *text, size_t len,
                       const struct console_query *query);
 /* Unpins what is still pinned (entry not NULL). */
@@ -125,20 +126,23 @@ struct console_order {
     struct directory_entry *entry; /* pinned by the caller; unpinned by the owner */
     enum console_order_type type;
     /* What it needs. */
-    struct bytes text; /* SEND: typed; NOTICE: printable, NUL-terminated; ATTACH: read, but not yet taken */
-    bool is_break;     /* SEND: a BREAK first */
-    bool force;        /* SEND, ATTACH */
-    uint64_t user;     /* KICK */
-    int fd;            /* ATTACH: the connection; -1 when the owner has kept it */
+    /* SEND: typed; NOTICE: printable, NUL-terminated, cut to 1 KiB; ATTACH: read, but not yet taken. */
+    struct bytes text;
+    bool is_break; /* SEND: a BREAK first */
+    bool force;    /* SEND, ATTACH */
+    uint64_t user; /* KICK */
+    int fd;        /* ATTACH: the connection, non-blocking; -1 when the owner has kept it */
+    char
+        *answer; /* ATTACH: the line that the client gets in front of its stream, owned; NULL: the shortest */
     enum console_access access;
     struct control_peer peer;
     /* The answer: 0; -ENOENT, the console has ended; -EBUSY, holder has it; -ENOTCONN, there is no VM;
      * -EAGAIN, the VM does not read what is typed; -ESRCH, no such user; -EMFILE, no descriptor is left. */
     int result;
-    char holder[EVENT_WHO]; /* who has exclusive access, "": nobody. SHOW too */
+    char holder[EVENT_WHO]; /* who has exclusive access, "": nobody */
     unsigned reached;       /* NOTICE: users that see it */
     struct console_row row; /* of every order with result 0 */
-    /* SHOW */
+    /* SHOW, ATTACH */
     char identity[4 * (CONSOLE_NAME_MAX + LABEL_MAX) + 16]; /* printable */
     unsigned worker;
     char peer_text[SOCK_TEXT]; /* where the VM's host connects from, or "" */
@@ -148,6 +152,9 @@ struct console_order {
     struct user_row *users;
     size_t user_count;
 };
+
+/* What other users and the log call it. */
+void control_peer_who(const struct control_peer *peer, char out[EVENT_WHO]);
 
 /* An order of this kind, for the caller to fill in and post. */
 struct console_order *console_order_new(enum console_order_type type, struct directory_entry *entry,

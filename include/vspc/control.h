@@ -28,11 +28,13 @@ struct control_server {
     /* Reopens the console logs, then calls done(done_arg) in loop. */
     void (*reopen)(void *arg, void (*done)(void *done_arg), void *done_arg);
     void (*drain)(void *arg, bool on);
+    uint64_t (*worker_cpu_ns)(void *arg, unsigned worker);
     bool (*is_draining)(void *arg);
 };
 
 /* Listens on [control] socket, if there is one; what is wrong with that is one warning, and it goes on
- * without. Also receives shared->events. *server must outlive it. Result: the control, never NULL. */
+ * without. Also receives shared->events, so it comes before anybody can tell any. *server must outlive it.
+ * Result: the control, never NULL. */
 struct control *control_start(const struct control_server *server);
 /* Stops listening, and removes the socket; closes the clients. What is on its way from workers is awaited by
  * nobody: to be called when they have ended and their letters have been run. */

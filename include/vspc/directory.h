@@ -45,6 +45,8 @@ struct directory_entry *directory_find_cookie(struct directory *dir, const struc
 void directory_set_cookie(struct directory *dir, struct directory_entry *entry,
                           const struct vmext_cookie *cookie);
 
+/* The owner: somebody else is told of the entry, and will bring it back. */
+void directory_pin(struct directory *dir, struct directory_entry *entry);
 /* The owner: a pinned arrival has come. */
 void directory_unpin(struct directory *dir, struct directory_entry *entry);
 /* The owner: there is no console any more. Result: true, the entry is gone; false, pins keep it and what

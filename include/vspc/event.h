@@ -50,6 +50,7 @@ struct event {
 struct event_sink {
     struct loop *loop;
     void (*take)(struct event_sink *sink, struct event *event); /* in loop; the event is then its own */
+    void *arg;                                                  /* take's */
     atomic_uint queued;
     atomic_uint lost;
 };
@@ -65,5 +66,7 @@ static inline bool event_wanted(const struct event_sink *sink)
 /* Any thread: tells, or counts as lost; the event, from xcalloc or xmalloc, passes to the sink. Fills in
  * time. What was lost is told by an event of its own in front of the next one that is not. */
 void event_tell(struct event_sink *sink, struct event *event);
+/* Any thread: n events happened that nobody is told of. */
+void event_lose(struct event_sink *sink, unsigned n);
 
 #endif

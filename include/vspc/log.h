@@ -30,6 +30,9 @@ bool log_end_writing(unsigned timeout_ms);
 /* Queues one line. When 8,192 lines wait, the line is dropped and counted; the count is logged later. */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* How many lines were dropped since the start. Any thread. */
+uint64_t log_lines_lost(void);
+
 #define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_info(...) (log_wants(LOG_LEVEL_INFO) ? log_line(LOG_LEVEL_INFO, __VA_ARGS__) : (void)0)

@@ -25,6 +25,7 @@ enum {
     TN_OPT_BINARY = 0,
     TN_OPT_ECHO = 1,
     TN_OPT_SGA = 3,
+    TN_OPT_CONTROL = 200, /* our own, of the control socket */
     TN_OPT_VMWARE = 232,
 };
 
@@ -44,8 +45,9 @@ struct telnet_handler {
 };
 
 enum telnet_side {
-    TELNET_SIDE_VM,  /* WILL BINARY, SGA, ECHO; DO BINARY, SGA, 232 */
-    TELNET_SIDE_USER /* WILL BINARY, SGA, ECHO; DO BINARY, SGA */
+    TELNET_SIDE_VM,     /* WILL BINARY, SGA, ECHO; DO BINARY, SGA, 232 */
+    TELNET_SIDE_USER,   /* WILL BINARY, SGA, ECHO; DO BINARY, SGA */
+    TELNET_SIDE_CONTROL /* none, and none agreed to: the refusals go to send all the same */
 };
 
 /* Result: a new stream; the handler must outlive it. Nothing is sent before telnet_stream_greet. */
@@ -53,7 +55,7 @@ struct telnet_stream *telnet_stream_new(enum telnet_side side, const struct teln
                                         void *arg);
 void telnet_stream_free(struct telnet_stream *stream);
 
-/* Sends the offers and requests of this side. */
+/* Sends the offers and requests of this side, if it has any. */
 void telnet_stream_greet(struct telnet_stream *stream);
 
 /* Parses up to the next command, the end of a subnegotiation (IAC SE) for one, or everything when there is

@@ -23,6 +23,10 @@ struct quoted quote(const void *data, size_t len);
 /* The same without the quotes, for a notice on a user's terminal. */
 struct quoted printable(const void *data, size_t len);
 
+/* Valid UTF-8: each byte that does not belong into it becomes U+FFFD. out has room for 3 * len bytes. Result:
+ * how many there are. */
+size_t text_utf8(const void *data, size_t len, char *out);
+
 /* 8-4-4-4-12, lower case. */
 void uuid_format(const uint8_t uuid[UUID_SIZE], char out[UUID_TEXT]);
 

@@ -34,7 +34,8 @@ static bool under_systemd;
 static struct loop *writer_loop;
 static pthread_t writer_thread;
 static atomic_uint queued;
-static atomic_uint lost;
+static atomic_uint lost;                 /* and not told of yet */
+static atomic_uint_fast64_t lost_so_far; /* since the start */
 
 void log_set_level(enum log_level level)
 {
@@ -145,6 +146,7 @@ void log_line(enum log_level level, const char *format, ...)
         return;
     if (writer_loop && atomic_load_explicit(&queued, memory_order_relaxed) >= QUEUE_MAX_LINES) {
         atomic_fetch_add_explicit(&lost, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&lost_so_far, 1, memory_order_relaxed);
         return;
     }
     va_list args;
@@ -158,6 +160,11 @@ void log_line(enum log_level level, const char *format, ...)
     }
     atomic_fetch_add_explicit(&queued, 1, memory_order_relaxed);
     loop_post(writer_loop, write_letter, line);
+}
+
+uint64_t log_lines_lost(void)
+{
+    return atomic_load_explicit(&lost_so_far, memory_order_relaxed);
 }
 
 /* systemd names the device and inode of the journal's socket in JOURNAL_STREAM; see systemd.exec(5). */

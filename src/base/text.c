@@ -1,6 +1,6 @@
 #include "vspc/text.h"
 
-#include <stdio.h>
+#include <string.h>
 
 static size_t escape(char *out, const uint8_t *in, size_t len)
 {
@@ -43,6 +43,40 @@ struct quoted printable(const void *data, size_t len)
     struct quoted q;
     q.s[escape(q.s, data, len)] = 0;
     return q;
+}
+
+/* How many bytes the character at the head of a text has; 0 when there is none that is well-formed (RFC 3629:
+ * the shortest form, no surrogates, nothing beyond U+10FFFF). */
+static size_t utf8_char_len(const uint8_t *in, size_t len)
+{
+    uint8_t first = in[0];
+    size_t need = first < 0x80   ? 1
+                  : first < 0xc2 ? 0
+                  : first < 0xe0 ? 2
+                  : first < 0xf0 ? 3
+                  : first < 0xf5 ? 4
+                                 : 0;
+    uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    uint8_t high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    if (need > len || (need > 1 && (in[1] < low || in[1] > high)))
+        return 0;
+    for (size_t i = 2; i < need; i++)
+        if ((in[i] & 0xc0) != 0x80)
+            return 0;
+    return need;
+}
+
+size_t text_utf8(const void *data, size_t len, char *out)
+{
+    const uint8_t *in = data;
+    size_t n = 0;
+    for (size_t at = 0; at < len;) {
+        size_t have = utf8_char_len(in + at, len - at);
+        memcpy(out + n, have ? (const char *)in + at : "\xef\xbf\xbd", have ? have : 3);
+        n += have ? have : 3;
+        at += have ? have : 1;
+    }
+    return n;
 }
 
 void uuid_format(const uint8_t uuid[UUID_SIZE], char out[UUID_TEXT])

@@ -6,8 +6,9 @@
 #include <time.h>
 #include <utlist.h>
 
+#include "access.h"
+#include "console_event.h"
 #include "migration.h"
-#include "user_conn.h"
 
 enum {
     TAKEOVERS_MAX = 3,    /* in TAKEOVERS_MS, from connections that were still open */
@@ -26,7 +27,24 @@ struct console *console_new(struct console_owner *owner, struct directory_entry 
     console->listener.fd = -1;
     entry->console = console;
     DL_APPEND(owner->consoles, console);
+    figure_add(&owner->figures, FIGURE_CONSOLES, 1);
     return console;
+}
+
+const char *console_label(const struct console *console)
+{
+    const struct directory_entry *entry = console->entry;
+    return entry->identity + entry->identity_len - console->label_len;
+}
+
+bool console_uuid(const struct console *console, uint8_t uuid[UUID_SIZE])
+{
+    const char *digits = console->entry->identity + strlen("uuid:");
+    if (memcmp(console->entry->identity, "uuid:", strlen("uuid:")) != 0)
+        return false;
+    for (size_t i = 0; i < UUID_SIZE; i++)
+        uuid[i] = (uint8_t)(hex_digit(digits[2 * i]) << 4 | hex_digit(digits[2 * i + 1]));
+    return true;
 }
 
 /* What the log and the mapping call the VM. */
@@ -90,30 +108,50 @@ static bool remember_name(struct console *console)
 
 void console_renamed(struct console *console)
 {
-    unsigned suppressed;
     struct quoted before = console_name(console);
+    char sentence[sizeof before + 32];
     if (!remember_name(console))
         return;
-    if (log_rate_allows(&console->owner->renames, loop_now(console->owner->loop), &suppressed))
-        log_info("VM renamed from=%s vm=%s port=%u not_logged_before=%u", before.s, console_name(console).s,
-                 console->port, suppressed);
+    snprintf(sentence, sizeof sentence, "VM renamed from=%s", before.s);
+    console_event(console, &(struct console_event){
+                               .type = EVENT_VM_RENAMED,
+                               .rate = &console->owner->renames,
+                               .sentence = sentence,
+                               .detail = before.s,
+                           });
     if (console->state == CONSOLE_CONNECTED) {
         console_port_connected(console);
         publish(console);
     }
 }
 
-static void log_connected(const struct console *console)
+static void tell_connected(struct console *console)
 {
-    char peer[SOCK_TEXT], uuid[UUID_TEXT] = "";
+    char peer[SOCK_TEXT], uuid[UUID_TEXT] = "", keys[256];
     const struct vm_conn *vm = console->vm;
-    if (!log_wants(LOG_LEVEL_INFO))
-        return;
     sock_addr_format(&vm->peer, peer);
     if (vm->ext.has_uuid)
         uuid_format(vm->ext.uuid, uuid);
-    log_info("VM connected vm=%s uuid=%s label=%s peer=%s port=%u worker=%u", console_name(console).s, uuid,
-             vm->ext.label, peer, console->port, console->owner->worker);
+    snprintf(keys, sizeof keys, " uuid=%s label=%s peer=%s worker=%u", uuid, vm->ext.label, peer,
+             console->owner->worker);
+    console_event(console, &(struct console_event){
+                               .type = EVENT_VM_UP,
+                               .rate = &console->owner->vms,
+                               .sentence = "VM connected",
+                               .keys = keys,
+                               .who = peer,
+                           });
+}
+
+/* The console is about to end. */
+static void tell_ended(struct console *console, const char *sentence, const char *why)
+{
+    console_event(console, &(struct console_event){
+                               .type = EVENT_CONSOLE_ENDED,
+                               .rate = &console->owner->vms,
+                               .sentence = sentence,
+                               .detail = why,
+                           });
 }
 
 /* The console has a VM and a port. */
@@ -127,7 +165,8 @@ static void set_connected(struct console *console)
     }
     console_port_connected(console);
     publish(console);
-    log_connected(console);
+    figure_add(&console->owner->figures, FIGURE_HANDSHAKES_DONE, 1);
+    tell_connected(console);
     if (lingered)
         console_notice(console, "VM connected");
 }
@@ -141,6 +180,7 @@ static void refuse_opening(struct console *console, int err)
              err == -EAGAIN ? "no user port is free: raise [user] max_ports" : strerror(-err),
              console_name(console).s);
     console_log_refusal(console->owner, &console->owner->shared->vm_refusals, text, &vm->peer);
+    figure_add(&console->owner->figures, FIGURE_HANDSHAKES_NO_PORT, 1);
     console->vm = NULL;
     vm->console = NULL;
     console_end(console);
@@ -230,9 +270,11 @@ static bool take_over(struct console *console, struct vm_conn *newcomer)
         bool allowed = takeover_allowed(console, loop_now(console->owner->loop));
         log_takeover(console, newcomer, allowed);
         if (!allowed) {
+            figure_add(&console->owner->figures, FIGURE_HANDSHAKES_TAKEOVERS, 1);
             vm_conn_flush(console->vm);
             return false;
         }
+        figure_add(&console->owner->figures, FIGURE_TAKEOVERS, 1);
     }
     drop_vm(console);
     console_keep_whole_input(console);
@@ -254,21 +296,25 @@ void console_keep_whole_input(struct console *console)
 
 bool console_attach(struct console *console, struct vm_conn *conn)
 {
-    if (conn->number < console->number || (console->vm && !take_over(console, conn))) {
+    bool older = conn->number < console->number;
+    if (older)
+        figure_add(&console->owner->figures, FIGURE_HANDSHAKES_OLD, 1);
+    if (older || (console->vm && !take_over(console, conn))) {
         log_debug("VM connection closed, the console has another vm=%s", console_name(console).s);
         vm_conn_close(conn);
         return false;
     }
-    migration_end(console);
+    migration_end(console, "another connection of the VM has come");
     if (conn->state == VM_HANDSHAKE)
-        DL_DELETE(console->owner->handshaking, conn->handshake);
-    conn->state = VM_ATTACHED;
+        vm_handshake_unlist(conn);
+    vm_conn_become_attached(conn);
     conn->console = console;
     console->vm = conn;
     console->number = conn->number;
     /* Not the connection's number for the mapping: where a console has ended, an older connection that was
      * slow to identify itself may make it anew, and must not be taken for an update that is late. */
     console->attachment = atomic_fetch_add(&console->owner->shared->attachments, 1) + 1;
+    console->label_len = (uint8_t)strlen(conn->ext.label);
     remember_name(console);
     /* Of its two descriptors, the second is the console's user port; a console that has one needs no other.
      */
@@ -285,7 +331,7 @@ bool console_attach(struct console *console, struct vm_conn *conn)
 static void on_linger_over(struct loop_timer *timer)
 {
     struct console *console = container_of(timer, struct console, timer);
-    log_info("Console ended, its VM did not come back vm=%s port=%u", console_name(console).s, console->port);
+    tell_ended(console, "Console ended, its VM did not come back", "its VM did not come back");
     console_end(console);
 }
 
@@ -308,12 +354,16 @@ void console_disconnected(struct console *console)
         mapping_remove(owner->shared->mapping, console->entry->identity, console->entry->identity_len,
                        console->attachment);
         port_pool_disconnected(owner->shared->ports, console->port, time(NULL));
-        log_info("VM disconnected vm=%s port=%u", console_name(console).s, console->port);
+        console_event(console, &(struct console_event){.type = EVENT_VM_DOWN,
+                                                       .rate = &owner->vms,
+                                                       .sentence = "VM disconnected"});
         console_notice(console, "VM disconnected");
     }
     bool opening = console->state == CONSOLE_OPENING;
     console->state = CONSOLE_LINGERING;
     if (opening || config->user.linger == 0) {
+        if (!opening)
+            tell_ended(console, "Console ended, [user] linger is 0", "linger is 0");
         console_end(console);
         return;
     }
@@ -329,7 +379,7 @@ void console_end(struct console *console)
     struct console_shared *shared = owner->shared;
     struct directory_entry *entry = console->entry;
     struct user_conn *user, *next;
-    migration_end(console);
+    migration_end(console, "its console ended");
     if (console->state == CONSOLE_CONNECTED) {
         mapping_remove(shared->mapping, entry->identity, entry->identity_len, console->attachment);
         port_pool_disconnected(shared->ports, console->port, time(NULL));
@@ -338,11 +388,12 @@ void console_end(struct console *console)
     loop_timer_disarm(owner->loop, &console->timer);
     DL_FOREACH_SAFE(console->users, user, next)
     {
-        user_conn_close(user);
+        user_conn_close_for(user, "its console ended");
     }
     console_port_close(console);
     admission_give(&shared->admission, 1);
     DL_DELETE(owner->consoles, console);
+    figure_sub(&owner->figures, FIGURE_CONSOLES, 1);
     entry->console = NULL;
     directory_release(shared->directory, entry);
     free(console->name);
@@ -361,8 +412,8 @@ void console_give_way(void *arg)
     if (!console) {
         directory_release(owner->shared->directory, entry);
     } else if (console->state == CONSOLE_LINGERING) {
-        log_info("Console ended before its time, ports or descriptors are short vm=%s port=%u",
-                 console_name(console).s, console->port);
+        tell_ended(console, "Console ended before its time, ports or descriptors are short",
+                   "ports or descriptors are short");
         console_end(console);
     }
 }
@@ -376,9 +427,12 @@ void console_reload(struct console *console)
     migration_reload(console);
     DL_FOREACH(console->users, user)
     {
-        sock_set_keepalive(user->io.fd, config->user.keepalive);
+        if (!user->attached)
+            sock_set_keepalive(user->io.fd, config->user.keepalive);
         user_conn_arm_idle(user);
     }
+    access_reload(console);
+    console_flush_users(console);
     if (!console->users)
         ring_shrink(&console->ring, config->user.scrollback);
     if (console->state == CONSOLE_LINGERING) {

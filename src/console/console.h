@@ -8,12 +8,11 @@
  *                         +--(no port within 1 s)----------> ENDED <---------------------+
  *                                    (linger over, asked to give way, shutdown)
  *
+ * Between console_new and its first CONNECTED nobody but its VM connection knows of it.
  * While a migration is pending (migration.h) the console is CONNECTED, also where its VM connection is gone.
  */
 #ifndef VSPC_CONSOLE_H
 #define VSPC_CONSOLE_H
-
-#include <stdarg.h>
 
 #include "ring.h"
 #include "vspc/console_owner.h"
@@ -43,6 +42,7 @@ struct console {
     uint64_t attachment;         /* which one of all consoles' that was: the number of its mapping updates */
     char *name;                  /* of the last VM connection, its UUID when empty; owned */
     uint8_t name_len;
+    uint8_t label_len; /* the label is the end of entry->identity */
     uint8_t open_tries;
     bool users_paused;       /* the VM does not read, so the users are not read */
     bool input_mid_escape;   /* the VM has the first byte of an escape, input starts with the second */
@@ -52,7 +52,12 @@ struct console {
     size_t keep; /* how much ring_append must keep; set by console_make_room */
     struct user_conn *users;
     unsigned user_count;
-    unsigned takeovers; /* in the 10 s that began at takeovers_since_ms */
+    struct user_conn *holder; /* access.h: who has exclusive access, or NULL */
+    bool holder_excludes;     /* and nobody new may attach */
+    time_t since;             /* when it was last connected, disconnected, or a migration began or ended */
+    uint64_t bytes_from_vm;   /* serial data */
+    uint64_t bytes_to_vm;     /* input as it was sent */
+    unsigned takeovers;       /* in the 10 s that began at takeovers_since_ms */
     uint64_t takeovers_since_ms;
     uint64_t refuse_until_ms; /* too many takeovers: newcomers are refused until then */
     uint64_t lingering_since_ms;
@@ -78,6 +83,11 @@ void console_renamed(struct console *console);
 void console_end(struct console *console);
 /* Letter: a struct directory_entry, pinned, whose console should end if it still lingers. */
 void console_give_way(void *arg);
+
+/* The console's label, or "". */
+const char *console_label(const struct console *console);
+/* The VM's UUID. Result: whether it has one. */
+bool console_uuid(const struct console *console, uint8_t uuid[UUID_SIZE]);
 
 /* console_port.c: listens on the port that is the VM's, or a free one; ports that something else holds are
  * passed over. Result: 0, or a negative errno, -EAGAIN when no port is free. */
@@ -117,8 +127,8 @@ uint64_t console_replay_from(const struct console *console);
 void console_user_joined(struct console *console, struct user_conn *user);
 void console_user_left(struct console *console, struct user_conn *user);
 
-/* One line to every telnet user. */
-void console_notice(struct console *console, const char *text);
+/* One line to every telnet and control user; text is printable. Result: how many will see it. */
+unsigned console_notice(struct console *console, const char *text);
 
 /* Applies the owner's new configuration to what runs. */
 void console_reload(struct console *console);

@@ -2,8 +2,7 @@
 #include <sys/epoll.h>
 #include <utlist.h>
 
-#include "console.h"
-#include "user_conn.h"
+#include "access.h"
 #include "vm_conn.h"
 
 static size_t larger(size_t a, size_t b)
@@ -38,6 +37,8 @@ void console_make_room(struct console *console, size_t n)
 
 void console_output(struct console *console, const uint8_t *data, size_t len)
 {
+    console->bytes_from_vm += len;
+    figure_add(&console->owner->figures, FIGURE_BYTES_FROM_VMS, len);
     ring_append(&console->ring, data, len, console->keep);
     if (console->log)
         console_log_put(console->log, data, len);
@@ -64,23 +65,31 @@ uint64_t console_replay_from(const struct console *console)
     return ring->end - ring->start > scrollback ? ring->end - scrollback : ring->start;
 }
 
-void console_notice(struct console *console, const char *text)
+unsigned console_notice(struct console *console, const char *text)
 {
     struct user_conn *user, *next;
+    unsigned reached = 0;
     DL_FOREACH(console->users, user)
     {
-        user_output_notice(user, text);
+        reached += user_output_notice(user, text);
     }
     DL_FOREACH_SAFE(console->users, user, next)
     {
         user_output_flush(user);
     }
+    return reached;
+}
+
+static enum figure users_figure(const struct user_conn *user)
+{
+    return user->attached ? FIGURE_USERS_CONTROL : FIGURE_USERS_TELNET;
 }
 
 void console_user_joined(struct console *console, struct user_conn *user)
 {
     DL_APPEND(console->users, user);
     console->user_count++;
+    figure_add(&console->owner->figures, users_figure(user), 1);
     if (console->state == CONSOLE_LINGERING && console->user_count == 1)
         directory_linger(console->owner->shared->directory, console->entry, console->lingering_since_ms,
                          true);
@@ -90,6 +99,8 @@ void console_user_left(struct console *console, struct user_conn *user)
 {
     DL_DELETE(console->users, user);
     console->user_count--;
+    figure_sub(&console->owner->figures, users_figure(user), 1);
+    access_left(console, user);
     if (console->user_count)
         return;
     ring_shrink(&console->ring, console->owner->config->user.scrollback);

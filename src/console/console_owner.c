@@ -23,6 +23,9 @@ void console_owner_init(struct console_owner *owner, unsigned worker, struct loo
     owner->renames = (struct log_rate){.burst = 10, .window_ms = 1000};
     owner->migrations = (struct log_rate){.burst = 200, .window_ms = 1000};
     owner->ignored = (struct log_rate){.burst = 10, .window_ms = 1000};
+    /* A fleet of that many VMs that comes at once is logged line by line, also where one worker has all of
+     * it; who comes and goes without end has 1,000 lines a second. */
+    owner->vms = (struct log_rate){.burst = 10000, .window_ms = 10000};
     owner->users = (struct log_rate){.burst = 200, .window_ms = 1000};
 }
 
@@ -68,6 +71,15 @@ void console_owner_reload(struct console_owner *owner, struct config *config)
     DL_FOREACH_SAFE(owner->consoles, console, next)
     {
         console_reload(console);
+    }
+}
+
+void console_owner_notice(struct console_owner *owner, const char *text)
+{
+    struct console *console;
+    DL_FOREACH(owner->consoles, console)
+    {
+        console_notice(console, text);
     }
 }
 

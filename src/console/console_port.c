@@ -74,10 +74,12 @@ static void on_user_arrives(struct loop_io *io, uint32_t events)
     }
     if (!network_list_holds(&owner->config->user.allow, &peer)) {
         console_log_refusal(owner, &owner->shared->user_refusals, "User refused, not in [user] allow", &peer);
+        figure_add(&owner->figures, FIGURE_USERS_REFUSED, 1);
         close(fd);
     } else if (!admission_take(&owner->shared->admission, ADMISSION_USER)) {
         console_log_refusal(owner, &owner->shared->user_refusals,
                             "User refused, no file descriptor is left: raise the limit (LimitNOFILE)", &peer);
+        figure_add(&owner->figures, FIGURE_USERS_REFUSED, 1);
         ask_to_give_way(owner);
         close(fd);
     } else {

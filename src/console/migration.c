@@ -1,51 +1,56 @@
 #include "migration.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-/* peer: who has made it so, or NULL. */
-static void log_about(struct console *console, struct log_rate *rate, enum log_level level, const char *what,
-                      const struct vm_conn *peer)
+#include "console_event.h"
+
+/* What the VM connection has made so, if there is one. why: what the list of events says to the sentence. */
+static void tell(struct console *console, enum event_type type, struct log_rate *rate, const char *sentence,
+                 const char *why)
 {
-    char text[SOCK_TEXT] = "";
-    unsigned suppressed;
-    if (!log_wants(level) || !log_rate_allows(rate, loop_now(console->owner->loop), &suppressed))
-        return;
-    if (peer)
-        sock_addr_format(&peer->peer, text);
-    log_line(level, "%s vm=%s port=%u peer=%s not_logged_before=%u", what,
-             quote(console->name, console->name_len).s, console->port, text, suppressed);
+    char peer[SOCK_TEXT] = "", keys[SOCK_TEXT + 8];
+    if (console->vm)
+        sock_addr_format(&console->vm->peer, peer);
+    snprintf(keys, sizeof keys, " peer=%s", peer);
+    console_event(console, &(struct console_event){type, rate, sentence, keys, peer, why});
 }
 
-static void log_migration(struct console *console, const char *what, const struct vm_conn *peer)
+static void tell_failed(struct console *console, const char *sentence, const char *why)
 {
-    log_about(console, &console->owner->migrations, LOG_LEVEL_INFO, what, peer);
+    tell(console, EVENT_MIGRATION_FAILED, &console->owner->migrations, sentence, why);
 }
 
 /* What has no effect. */
 static void log_ignored(struct console *console, const char *what, const struct vm_conn *peer)
 {
-    log_about(console, &console->owner->ignored, LOG_LEVEL_WARNING, what, peer);
+    vm_conn_log(peer, &console->owner->ignored, LOG_LEVEL_WARNING, what);
 }
 
 /* From where to where, and what the destination has told of itself, which is for the log only. */
-static void log_migrated(struct console *console, const struct vm_conn *source)
+static void tell_migrated(struct console *console, const struct vm_conn *source)
 {
-    char from[SOCK_TEXT] = "gone", to[SOCK_TEXT], uuid[UUID_TEXT] = "";
-    unsigned suppressed;
-    struct console_owner *owner = console->owner;
+    char from[SOCK_TEXT] = "gone", to[SOCK_TEXT], uuid[UUID_TEXT] = "", detail[SOCK_TEXT + 8];
+    char keys[sizeof(struct quoted) + 2 * SOCK_TEXT + UUID_TEXT + 64];
     const struct vm_conn *vm = console->vm;
-    if (!log_rate_allows(&owner->migrations, loop_now(owner->loop), &suppressed))
-        return;
     if (source)
         sock_addr_format(&source->peer, from);
     sock_addr_format(&vm->peer, to);
     if (vm->ext.has_uuid)
         uuid_format(vm->ext.uuid, uuid);
-    log_info("VM migrated vm=%s port=%u from=%s to=%s uuid_there=%s name_there=%s not_logged_before=%u",
-             quote(console->name, console->name_len).s, console->port, from, to, uuid,
-             quote(vm->ext.name, vm->ext.name_len).s, suppressed);
+    snprintf(keys, sizeof keys, " from=%s to=%s uuid_there=%s name_there=%s", from, to, uuid,
+             quote(vm->ext.name, vm->ext.name_len).s);
+    snprintf(detail, sizeof detail, "from %s", from);
+    console_event(console, &(struct console_event){
+                               .type = EVENT_MIGRATION_DONE,
+                               .rate = &console->owner->migrations,
+                               .sentence = "VM migrated",
+                               .keys = keys,
+                               .who = to,
+                               .detail = detail,
+                           });
 }
 
 static void close_destination(struct migration *m)
@@ -59,9 +64,11 @@ static void close_destination(struct migration *m)
 }
 
 /* The migration is over: its cookie leads nowhere any more. */
-static void forget(struct migration *m)
+static void forget(struct migration *m, enum figure outcome)
 {
     struct console *console = m->console;
+    figure_sub(&console->owner->figures, FIGURE_MIGRATING, 1);
+    figure_add(&console->owner->figures, outcome, 1);
     directory_set_cookie(console->owner->shared->directory, console->entry, NULL);
     loop_timer_disarm(console->owner->loop, &m->timer);
     vmext_clear(&m->source);
@@ -92,11 +99,12 @@ static void on_time(struct loop_timer *timer)
     unsigned actions = vmotion_happened(&m->vmotion, VMOTION_TIME, loop_now(console->owner->loop));
     if (!(actions & VMOTION_END))
         return;
-    log_migration(console, "VM migration abandoned, it was neither completed nor aborted in time",
-                  console->vm);
+    bool lost = actions & VMOTION_DISCONNECT;
+    tell_failed(console, "VM migration abandoned, it was neither completed nor aborted in time",
+                lost ? "both hosts are gone" : "not completed in time");
     close_destination(m);
-    forget(m);
-    if (actions & VMOTION_DISCONNECT)
+    forget(m, lost ? FIGURE_MIGRATIONS_LOST : FIGURE_MIGRATIONS_TIMEOUT);
+    if (lost)
         console_disconnected(console);
     else
         vm_conn_flush(console->vm);
@@ -115,10 +123,14 @@ bool migration_begin(struct console *console, const struct vmext_cookie *sequenc
     if (!m) {
         m = console->migration = xcalloc(1, sizeof *m);
         m->console = console;
+        figure_add(&console->owner->figures, FIGURE_MIGRATING, 1);
     }
     unsigned actions = vmotion_happened(&m->vmotion, VMOTION_BEGIN, loop_now(console->owner->loop));
-    if (actions & VMOTION_END)
+    bool replaces = actions & VMOTION_END;
+    if (replaces) {
         close_destination(m);
+        figure_add(&console->owner->figures, FIGURE_MIGRATIONS_OTHER, 1);
+    }
     if (!(actions & VMOTION_GOAHEAD)) {
         log_ignored(console, "VMOTION-BEGIN ignored, the VM has just migrated", vm);
         return true;
@@ -128,8 +140,8 @@ bool migration_begin(struct console *console, const struct vmext_cookie *sequenc
     vmext_put_vmotion(&vm->out, VMEXT_VMOTION_GOAHEAD, &m->vmotion.cookie);
     vm->out_open = vm->out.len;
     arm(m);
-    log_about(console, actions & VMOTION_END ? &console->owner->ignored : &console->owner->migrations,
-              LOG_LEVEL_INFO, "VM migration begins", vm);
+    tell(console, EVENT_MIGRATION_BEGUN, replaces ? &console->owner->ignored : &console->owner->migrations,
+         "VM migration begins", replaces ? "instead of an earlier one" : "");
     return true;
 }
 
@@ -152,17 +164,17 @@ static void switch_over(struct migration *m)
     struct vm_conn *source = console->vm, *vm = m->destination;
     m->destination = NULL;
     console->vm = vm;
-    vm->state = VM_ATTACHED;
+    vm_conn_become_attached(vm);
     if (vm->number > console->number)
         console->number = vm->number;
-    log_migrated(console, source);
+    tell_migrated(console, source);
     vmext_succeed(&vm->ext, source ? &source->ext : &m->source);
     if (source) {
         source->console = NULL;
         vm_conn_end(source);
     }
     console_keep_whole_input(console);
-    forget(m);
+    forget(m, FIGURE_MIGRATIONS_DONE);
     console_renamed(console);
 }
 
@@ -194,9 +206,9 @@ void migration_abort(struct console *console)
         log_ignored(console, "VMOTION-ABORT ignored, no migration is pending", console->vm);
         return;
     }
-    log_migration(console, "VM migration aborted by its host", console->vm);
+    tell_failed(console, "VM migration aborted by its host", "aborted by its host");
     close_destination(m);
-    forget(m);
+    forget(m, FIGURE_MIGRATIONS_ABORTED);
 }
 
 void migration_source_spoke(struct console *console)
@@ -205,7 +217,8 @@ void migration_source_spoke(struct console *console)
     bool was_frozen = m->vmotion.state == VMOTION_FROZEN;
     vmotion_happened(&m->vmotion, VMOTION_SOURCE_SPOKE, loop_now(console->owner->loop));
     if (was_frozen)
-        log_migration(console, "VM runs on at its old host, which did not say so", console->vm);
+        vm_conn_log(console->vm, &console->owner->migrations, LOG_LEVEL_INFO,
+                    "VM runs on at its old host, which did not say so");
 }
 
 bool migration_source_lost(struct console *console)
@@ -227,14 +240,15 @@ void migration_destination_lost(struct vm_conn *destination)
     destination->console = NULL;
 }
 
-void migration_end(struct console *console)
+void migration_end(struct console *console, const char *why)
 {
     struct migration *m = console->migration;
     if (!m)
         return;
     vmotion_happened(&m->vmotion, VMOTION_TAKEN_OVER, loop_now(console->owner->loop));
+    tell_failed(console, "VM migration ended before it was complete", why);
     close_destination(m);
-    forget(m);
+    forget(m, FIGURE_MIGRATIONS_OTHER);
 }
 
 void migration_reload(struct console *console)

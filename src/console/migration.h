@@ -34,8 +34,9 @@ void migration_source_spoke(struct console *console);
 bool migration_source_lost(struct console *console);
 /* A destination is about to be closed. */
 void migration_destination_lost(struct vm_conn *destination);
-/* Another connection has taken the console over, or the console ends: closes the destination. */
-void migration_end(struct console *console);
+/* Another connection has taken the console over, or the console ends: closes the destination. why: for the
+ * log. */
+void migration_end(struct console *console, const char *why);
 
 /* Whether input is kept for whoever wins. */
 bool migration_keeps_input(const struct console *console);

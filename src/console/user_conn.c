@@ -1,10 +1,15 @@
 #include "user_conn.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 
+#include "access.h"
+#include "console_event.h"
 #include "migration.h"
+#include "user_control.h"
 
 static void on_io(struct loop_io *io, uint32_t events);
 
@@ -21,27 +26,43 @@ void user_conn_close(struct user_conn *user)
     admission_give(&console->owner->shared->admission, ADMISSION_USER);
     telnet_stream_free(user->telnet);
     user_output_clear(user);
+    user_control_free(user->attached);
     bytes_clear(&user->held);
     loop_free_later(loop, user);
 }
 
-/* One line about the user, of a number that whoever comes and goes without end cannot exceed. */
-static void log_user(const struct user_conn *user, const char *what, const char *why)
+void user_conn_who(const struct user_conn *user, char out[EVENT_WHO])
 {
-    char peer[SOCK_TEXT];
-    unsigned suppressed;
-    const struct console *console = user->console;
-    if (!log_wants(LOG_LEVEL_INFO) ||
-        !log_rate_allows(&console->owner->users, loop_now(console->owner->loop), &suppressed))
-        return;
-    sock_addr_format(&user->peer, peer);
-    log_info("%s%s vm=%s port=%u peer=%s not_logged_before=%u", what, why,
-             quote(console->name, console->name_len).s, console->port, peer, suppressed);
+    if (user->attached)
+        control_peer_who(&user->attached->peer, out);
+    else
+        sock_addr_format(&user->peer, out);
+}
+
+/* The user has come, or goes. why: "", or the reason. */
+static void tell(const struct user_conn *user, enum event_type type, const char *sentence, const char *why)
+{
+    char who[EVENT_WHO], keys[sizeof(struct quoted) + 64], line[256];
+    user_conn_who(user, who);
+    if (user->attached)
+        snprintf(keys, sizeof keys, " user=%s pid=%d", quote(who, strlen(who)).s,
+                 (int)user->attached->peer.pid);
+    else
+        snprintf(keys, sizeof keys, " peer=%s", who);
+    snprintf(line, sizeof line, "%s%s", sentence, why);
+    console_event(user->console, &(struct console_event){
+                                     .type = type,
+                                     .rate = &user->console->owner->users,
+                                     .sentence = line,
+                                     .keys = keys,
+                                     .who = who,
+                                     .detail = why,
+                                 });
 }
 
 void user_conn_close_for(struct user_conn *user, const char *why)
 {
-    log_user(user, "User disconnected: ", why);
+    tell(user, EVENT_USER_OUT, "User disconnected: ", why);
     user_conn_close(user);
 }
 
@@ -74,7 +95,7 @@ void user_conn_arm_idle(struct user_conn *user)
 {
     struct loop *loop = user->console->owner->loop;
     uint64_t timeout = user->console->owner->config->user.idle_timeout;
-    if (user->state == USER_UNDECIDED || user->hung_up_ms || user->held.len)
+    if (user->state == USER_UNDECIDED || user->hung_up_ms || user->held.len || user->attached)
         return;
     loop_timer_disarm(loop, &user->timer);
     if (!timeout)
@@ -166,6 +187,23 @@ static void on_end(struct user_conn *user)
     console_flush_input(console);
 }
 
+void user_conn_take(struct user_conn *user, const uint8_t *data, size_t len)
+{
+    struct console_owner *owner = user->console->owner;
+    enum user_state before = user->state;
+    size_t held_before = user->held.len;
+    user->last_input_ms = loop_now(owner->loop);
+    user->received_bytes += len;
+    figure_add(&owner->figures, FIGURE_BYTES_FROM_USERS, len);
+    int err = user_input(user, data, len);
+    /* Silence is over, and the timer may have been for the rest of an answer. */
+    if (before != user->state)
+        user_conn_arm_idle(user);
+    else if (user->state == USER_SILENT && user->held.len && !held_before)
+        loop_timer_arm(owner->loop, &user->timer, USER_DECIDE_MS, on_decide);
+    finish_input(user, err);
+}
+
 static void read_user(struct user_conn *user)
 {
     struct console_owner *owner = user->console->owner;
@@ -174,20 +212,10 @@ static void read_user(struct user_conn *user)
         return;
     if (n < 0)
         user->deaf = true;
-    if (n <= 0) {
+    if (n <= 0)
         on_end(user);
-        return;
-    }
-    user->last_input_ms = loop_now(owner->loop);
-    enum user_state before = user->state;
-    size_t held_before = user->held.len;
-    int err = user_input(user, owner->buffer, (size_t)n);
-    /* Silence is over, and the timer may have been for the rest of an answer. */
-    if (before != user->state)
-        user_conn_arm_idle(user);
-    else if (user->state == USER_SILENT && user->held.len && !held_before)
-        loop_timer_arm(owner->loop, &user->timer, USER_DECIDE_MS, on_decide);
-    finish_input(user, err);
+    else
+        user_conn_take(user, owner->buffer, (size_t)n);
 }
 
 static void on_io(struct loop_io *io, uint32_t events)
@@ -207,26 +235,39 @@ static void on_io(struct loop_io *io, uint32_t events)
         user_output_flush(user);
 }
 
-void user_conn_new(struct console *console, int fd, const struct sock_addr *peer)
+int user_conn_start(struct user_conn *user, enum telnet_mode mode)
 {
+    struct console *console = user->console;
     struct console_owner *owner = console->owner;
-    struct user_conn *user = xcalloc(1, sizeof *user);
-    user->console = console;
-    user->peer = *peer;
-    user->io.fd = fd;
+    user->id = atomic_fetch_add_explicit(&owner->shared->users, 1, memory_order_relaxed) + 1;
+    user->since = time(NULL);
     user->cursor = console_replay_from(console);
     user->last_input_ms = loop_now(owner->loop);
-    sock_tune(fd, owner->config->user.keepalive);
+    figure_add(&owner->figures, FIGURE_USER_CONNECTIONS, 1);
     console_user_joined(console, user);
-    user_input_begin(user, owner->config->user.telnet);
-    if (loop_io_add(owner->loop, &user->io, fd, EPOLLIN, on_io) < 0) {
+    if (!user->attached)
+        access_begin(user);
+    user_input_begin(user, mode);
+    int err = loop_io_add(owner->loop, &user->io, user->io.fd, EPOLLIN, on_io);
+    if (err) {
         user_conn_close(user);
-        return;
+        return err;
     }
     if (user->state == USER_UNDECIDED)
         loop_timer_arm(owner->loop, &user->timer, USER_DECIDE_MS, on_decide);
     else
         user_conn_arm_idle(user);
-    log_user(user, "User connected", "");
-    user_output_flush(user);
+    tell(user, EVENT_USER_IN, "User connected", "");
+    return 0;
+}
+
+void user_conn_new(struct console *console, int fd, const struct sock_addr *peer)
+{
+    struct user_conn *user = xcalloc(1, sizeof *user);
+    user->console = console;
+    user->peer = *peer;
+    user->io.fd = fd;
+    sock_tune(fd, console->owner->config->user.keepalive);
+    if (user_conn_start(user, console->owner->config->user.telnet) == 0)
+        user_output_flush(user);
 }

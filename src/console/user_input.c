@@ -4,7 +4,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "user_conn.h"
+#include "access.h"
+#include "user_control.h"
+
+/* The one gate to the VM for what users type. */
+static void typed(struct user_conn *user, const uint8_t *data, size_t len)
+{
+    if (!len)
+        return;
+    if (user->writes)
+        console_input(user->console, data, len);
+    else
+        access_tell_read_only(user);
+}
+
+static void typed_break(struct user_conn *user)
+{
+    if (user->writes)
+        console_input_break(user->console);
+    else
+        access_tell_read_only(user);
+}
 
 /* Telnet data on its way to the VM. Unless the user sends BINARY, CR NUL and CR LF mean CR. */
 static void on_data(void *arg, const uint8_t *data, size_t len)
@@ -13,12 +33,12 @@ static void on_data(void *arg, const uint8_t *data, size_t len)
     size_t start = 0;
     for (size_t i = 0; i < len && !user->peer_binary; i++) {
         if (user->after_cr && (data[i] == '\n' || data[i] == 0)) {
-            console_input(user->console, data + start, i - start);
+            typed(user, data + start, i - start);
             start = i + 1;
         }
         user->after_cr = data[i] == '\r';
     }
-    console_input(user->console, data + start, len - start);
+    typed(user, data + start, len - start);
 }
 
 static void answer_ayt(struct user_conn *user)
@@ -37,8 +57,8 @@ static void on_command(void *arg, uint8_t command)
 {
     struct user_conn *user = arg;
     if (command == TN_BREAK)
-        console_input_break(user->console);
-    else if (command == TN_AYT)
+        typed_break(user);
+    else if (command == TN_AYT && !user->attached)
         answer_ayt(user);
 }
 
@@ -53,15 +73,17 @@ static void on_peer_option(void *arg, uint8_t option, bool enabled)
 
 static void on_subnegotiation(void *arg, uint8_t option, const uint8_t *data, size_t len)
 {
-    (void)arg;
-    (void)option;
-    (void)data;
-    (void)len;
+    struct user_conn *user = arg;
+    if (user->attached)
+        user_control_record(user->attached, option, data, len);
 }
 
 static void on_send(void *arg, const uint8_t *data, size_t len)
 {
-    user_output_reply(arg, data, len);
+    struct user_conn *user = arg;
+    /* There is no negotiation by the control socket, not even to refuse. */
+    if (!user->attached)
+        user_output_reply(user, data, len);
 }
 
 static const struct telnet_handler handler = {on_data, on_command, on_peer_option, on_subnegotiation,
@@ -73,16 +95,21 @@ static int parse_telnet(struct user_conn *user, const uint8_t *data, size_t len)
         size_t used;
         if (telnet_stream_feed(user->telnet, data, len, &used, &user->error) < 0)
             return -EPROTO;
+        if (user->attached && user->attached->request)
+            user_control_take(user);
         data += used;
         len -= used;
     }
     return 0;
 }
 
-static void tell_if_vm_is_away(struct user_conn *user)
+/* What a new user cannot know. */
+static void tell_how_it_is(struct user_conn *user)
 {
     if (!console_has_vm(user->console))
         user_output_notice(user, "VM disconnected");
+    if (user->console->holder && !user->attached)
+        access_tell_read_only(user);
 }
 
 /* The user is known to speak telnet; what was held back is parsed. */
@@ -94,7 +121,7 @@ static int become_telnet(struct user_conn *user)
     int err = held.len ? parse_telnet(user, bytes_at(&held), held.len) : 0;
     bytes_clear(&held);
     if (!err)
-        tell_if_vm_is_away(user);
+        tell_how_it_is(user);
     return err;
 }
 
@@ -102,7 +129,7 @@ static int become_telnet(struct user_conn *user)
 static void become_raw(struct user_conn *user)
 {
     user->state = USER_RAW;
-    console_input(user->console, bytes_at(&user->held), user->held.len);
+    typed(user, bytes_at(&user->held), user->held.len);
     bytes_clear(&user->held);
     telnet_stream_free(user->telnet);
     user->telnet = NULL;
@@ -120,7 +147,7 @@ static int input_undecided(struct user_conn *user, const uint8_t *data, size_t l
         user->after_cr = c == '\r';
         plain++;
     }
-    console_input(user->console, data, plain);
+    typed(user, data, plain);
     bytes_put(&user->held, data + plain, len - plain);
     if (telnet_has_negotiation(bytes_at(&user->held), user->held.len))
         return become_telnet(user);
@@ -150,7 +177,7 @@ int user_input(struct user_conn *user, const uint8_t *data, size_t len)
     case USER_TELNET:
         return parse_telnet(user, data, len);
     case USER_RAW:
-        console_input(user->console, data, len);
+        typed(user, data, len);
         break;
     case USER_CLOSED:
         break;
@@ -179,8 +206,10 @@ void user_input_begin(struct user_conn *user, enum telnet_mode mode)
                                                : USER_UNDECIDED;
     if (mode == TELNET_MODE_NEVER)
         return;
-    user->telnet = telnet_stream_new(TELNET_SIDE_USER, &handler, user);
+    user->telnet = telnet_stream_new(user->attached ? TELNET_SIDE_CONTROL : TELNET_SIDE_USER, &handler, user);
+    /* What a client of the control socket types is what it means. */
+    user->peer_binary = user->attached;
     telnet_stream_greet(user->telnet);
     if (mode == TELNET_MODE_ALWAYS)
-        tell_if_vm_is_away(user);
+        tell_how_it_is(user);
 }

@@ -1,11 +1,12 @@
 /* What a user is sent: replies, notices, and the console's output from the user's place in the ring on. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <utlist.h>
 
-#include "user_conn.h"
+#include "user_control.h"
 
 enum {
     PIECES = 16,       /* of one send; more follow when there is room */
@@ -32,7 +33,7 @@ struct outgoing {
     size_t doubled[PIECES]; /* of PIECE_ESCAPED: how many 255s have a second */
     int len;
     size_t copied_len;
-    char skipped[64]; /* the line of PIECE_SKIPPED */
+    char skipped[96]; /* the line of PIECE_SKIPPED */
     uint8_t copied[COPY_SIZE];
 };
 
@@ -109,6 +110,32 @@ static void release_notices(struct user_conn *user)
     }
 }
 
+/* One line of our own, as this user is shown it. */
+static void put_line(const struct user_conn *user, struct bytes *out, const char *text)
+{
+    size_t len = strnlen(text, USER_NOTICE_MAX);
+    if (user->attached) {
+        user_control_put_notice(out, text, len);
+    } else {
+        bytes_put(out, "\r\n[vspc: ", strlen("\r\n[vspc: "));
+        bytes_put(out, text, len);
+        bytes_put(out, "]\r\n", strlen("]\r\n"));
+    }
+}
+
+/* How much was skipped, before any output. */
+static void put_skipped(struct outgoing *out, const struct user_conn *user)
+{
+    char text[64];
+    struct bytes line = {0};
+    snprintf(text, sizeof text, "%llu bytes skipped", (unsigned long long)user->skipped);
+    put_line(user, &line, text);
+    assert(line.len <= sizeof out->skipped);
+    memcpy(out->skipped, bytes_at(&line), line.len);
+    put_piece(out, PIECE_SKIPPED, out->skipped, line.len);
+    bytes_clear(&line);
+}
+
 /* Everything the user is to be sent next, as far as it fits. */
 static void gather(struct user_conn *user, struct outgoing *out)
 {
@@ -117,17 +144,16 @@ static void gather(struct user_conn *user, struct outgoing *out)
     out->len = 0;
     out->copied_len = 0;
     release_notices(user);
+    if (user->control.len < USER_ANSWERS_MAX)
+        user_control_put_access(user, &user->control);
     if (user->owes_escape)
         put_piece(out, PIECE_OWED, &escape_byte, 1);
     if (user->control.len)
         put_piece(out, PIECE_CONTROL, bytes_at(&user->control), user->control.len);
     if (!sends_output(user))
         return;
-    if (user->skipped) {
-        int len = snprintf(out->skipped, sizeof out->skipped, "\r\n[vspc: %llu bytes skipped]\r\n",
-                           (unsigned long long)user->skipped);
-        put_piece(out, PIECE_SKIPPED, out->skipped, (size_t)len);
-    }
+    if (user->skipped)
+        put_skipped(out, user);
     int pieces = ring_read(ring, user->cursor, user->notices ? user->notices->at : ring->end, data);
     for (int i = 0; i < pieces; i++) {
         if (user->state == USER_TELNET && !put_escaped(out, data[i].iov_base, data[i].iov_len))
@@ -189,6 +215,7 @@ void user_output_reply(struct user_conn *user, const void *data, size_t len)
 bool user_output_is_up_to_date(const struct user_conn *user)
 {
     return !user->owes_escape && !user->control.len && !user->skipped && !user->notices &&
+           !(user->attached && user->attached->owes_access) &&
            (!sends_output(user) || user->cursor == user->console->ring.end);
 }
 
@@ -197,6 +224,8 @@ void user_output_clear(struct user_conn *user)
     user->owes_escape = false;
     user->skipped = 0;
     bytes_clear(&user->control);
+    if (user->attached)
+        user->attached->owes_access = false;
     while (user->notices)
         drop_notice(user);
 }
@@ -230,6 +259,8 @@ void user_output_flush(struct user_conn *user)
         for (int j = 0; j < out.len; j++)
             wanted += out.piece[j].iov_len;
         sent(user, &out, (size_t)n);
+        user->sent_bytes += (uint64_t)n;
+        figure_add(&user->console->owner->figures, FIGURE_BYTES_TO_USERS, (uint64_t)n);
         if (n < (ssize_t)wanted)
             break;
     }
@@ -238,7 +269,8 @@ void user_output_flush(struct user_conn *user)
 
 void user_output_make_room(struct user_conn *user, size_t n)
 {
-    const struct config *config = user->console->owner->config;
+    struct console_owner *owner = user->console->owner;
+    const struct config *config = owner->config;
     uint64_t end = user->console->ring.end;
     if (end - user->cursor + n <= config->user.backlog)
         return;
@@ -246,6 +278,7 @@ void user_output_make_room(struct user_conn *user, size_t n)
     if (user->state == USER_CLOSED || end - user->cursor + n <= config->user.backlog || user->cursor == end)
         return;
     if (user->state == USER_RAW || user->state == USER_SILENT) {
+        figure_add(&owner->figures, FIGURE_USERS_TOO_SLOW, 1);
         user_conn_close_for(user, "it does not read, and raw users cannot be told of skipped bytes");
         return;
     }
@@ -255,21 +288,34 @@ void user_output_make_room(struct user_conn *user, size_t n)
         return;
     uint64_t to = end - kept;
     /* One that is undecided waits for us; it is as if it had come later. */
-    if (user->state == USER_TELNET)
+    if (user->state == USER_TELNET) {
         user->skipped += to - user->cursor;
+        figure_add(&owner->figures, FIGURE_BYTES_SKIPPED, to - user->cursor);
+    }
     user->cursor = to;
 }
 
-void user_output_notice(struct user_conn *user, const char *text)
+bool user_output_notice(struct user_conn *user, const char *text)
 {
-    if (user->state != USER_TELNET || user->notice_count >= USER_NOTICES_MAX ||
+    struct bytes line = {0};
+    if (user->state != USER_TELNET || user->deaf || user->notice_count >= USER_NOTICES_MAX ||
         user->control.len >= USER_ANSWERS_MAX)
-        return;
-    size_t len = strlen(text) + strlen("\r\n[vspc: ]\r\n");
-    struct user_notice *notice = xmalloc(sizeof *notice + len + 1);
+        return false;
+    put_line(user, &line, text);
+    struct user_notice *notice = xmalloc(sizeof *notice + line.len);
     notice->at = user->console->ring.end;
-    notice->len = len;
-    snprintf(notice->line, len + 1, "\r\n[vspc: %s]\r\n", text);
+    notice->len = line.len;
+    memcpy(notice->line, bytes_at(&line), line.len);
+    bytes_clear(&line);
     DL_APPEND(user->notices, notice);
     user->notice_count++;
+    return true;
+}
+
+void user_output_last_word(struct user_conn *user, const char *text)
+{
+    if (user->state != USER_TELNET)
+        return;
+    put_line(user, &user->control, text);
+    user_output_flush(user);
 }

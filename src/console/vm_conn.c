@@ -1,6 +1,7 @@
 #include "vm_conn.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -75,8 +76,8 @@ static void on_subnegotiation(void *arg, uint8_t option, const uint8_t *data, si
         conn->renamed = true;
         break;
     case VMEXT_LATE_UUID:
-        log_info("VM told a UUID too late to be identified by it, ignored vm=%s port=%u",
-                 quote(conn->ext.name, conn->ext.name_len).s, conn->console->port);
+        vm_conn_log(conn, &conn->owner->ignored, LOG_LEVEL_INFO,
+                    "VM told a UUID too late to be identified by it, ignored");
         break;
     case VMEXT_REFUSED:
         conn->refusal = why;
@@ -100,13 +101,34 @@ static void on_send(void *arg, const uint8_t *data, size_t len)
 static const struct telnet_handler handler = {on_data, on_command, on_peer_option, on_subnegotiation,
                                               on_send};
 
+void vm_conn_log(const struct vm_conn *conn, struct log_rate *rate, enum log_level level, const char *what)
+{
+    char peer[SOCK_TEXT];
+    unsigned suppressed;
+    if (!log_rate_allows(rate, loop_now(conn->owner->loop), &suppressed))
+        return;
+    sock_addr_format(&conn->peer, peer);
+    struct quoted name = conn->console && conn->console->name
+                             ? quote(conn->console->name, conn->console->name_len)
+                             : quote(conn->ext.name, conn->ext.name_len);
+    log_line(level, "%s vm=%s peer=%s not_logged_before=%u", what, name.s, peer, suppressed);
+}
+
+void vm_conn_become_attached(struct vm_conn *conn)
+{
+    conn->state = VM_ATTACHED;
+    figure_add(&conn->owner->figures, FIGURE_VMS, 1);
+}
+
 void vm_conn_close(struct vm_conn *conn)
 {
     struct console_owner *owner = conn->owner;
     if (conn->state == VM_CLOSED)
         return;
     if (conn->state == VM_HANDSHAKE || conn->state == VM_REFUSED)
-        DL_DELETE(owner->handshaking, conn->handshake);
+        vm_handshake_unlist(conn);
+    if (conn->state == VM_ATTACHED)
+        figure_sub(&owner->figures, FIGURE_VMS, 1);
     loop_io_close(owner->loop, &conn->io);
     vm_handshake_end(conn);
     admission_give(&owner->shared->admission, conn->descriptors);
@@ -129,16 +151,31 @@ static void close_failed(struct vm_conn *conn, const char *why)
     vm_conn_close(conn);
 }
 
+/* Counts a connection that ends before it is identified. */
+static void count_failure(const struct vm_conn *conn)
+{
+    enum figure why = conn->handshake->failure;
+    if (!why)
+        why = conn->error ? FIGURE_HANDSHAKES_PROTOCOL : FIGURE_HANDSHAKES_HANGUP;
+    figure_add(&conn->owner->figures, why, 1);
+    if (!conn->error && log_wants(LOG_LEVEL_DEBUG)) {
+        char peer[SOCK_TEXT];
+        sock_addr_format(&conn->peer, peer);
+        log_debug("VM connection closed by its host before it was identified peer=%s", peer);
+    }
+}
+
 void vm_conn_end(struct vm_conn *conn)
 {
+    if (conn->state == VM_HANDSHAKE)
+        count_failure(conn);
     if (conn->error)
         close_failed(conn, conn->error);
     else
         vm_conn_close(conn);
 }
 
-/* The connection is over: by hang-up, or by conn->error. */
-static void conn_ended(struct vm_conn *conn)
+void vm_conn_hang_up(struct vm_conn *conn)
 {
     struct console *console = conn->console;
     if (conn->state == VM_DESTINATION) {
@@ -163,9 +200,12 @@ void vm_conn_deliver_early(struct vm_conn *conn, size_t len)
 {
     struct console *console = conn->console;
     const struct vm_handshake *handshake = conn->handshake;
-    if (handshake->early_dropped)
-        log_info("Serial data from before identification was dropped vm=%s bytes=%u",
-                 quote(conn->ext.name, conn->ext.name_len).s, handshake->early_dropped);
+    if (handshake->early_dropped) {
+        char text[96];
+        snprintf(text, sizeof text, "Serial data from before identification was dropped bytes=%u",
+                 handshake->early_dropped);
+        vm_conn_log(conn, &conn->owner->failures, LOG_LEVEL_INFO, text);
+    }
     console_make_room(console, handshake->early.len + len);
     console_output(console, bytes_at(&handshake->early), handshake->early.len);
     vm_handshake_end(conn);
@@ -174,6 +214,7 @@ void vm_conn_deliver_early(struct vm_conn *conn, size_t len)
 enum vm_outcome vm_conn_take(struct vm_conn *conn, const uint8_t *data, size_t len)
 {
     if (conn->state == VM_HANDSHAKE && is_tls(conn->handshake, data, len)) {
+        conn->handshake->failure = FIGURE_HANDSHAKES_TLS;
         conn->error =
             "a TLS client on the telnet port, set the serial port's vSPC URI to telnet://, not telnets://";
         return VM_ENDED;
@@ -245,7 +286,7 @@ void vm_conn_finish(struct vm_conn *conn, enum vm_outcome outcome)
         console_flush_users(conn->console);
     }
     if (outcome == VM_ENDED)
-        conn_ended(conn);
+        vm_conn_hang_up(conn);
 }
 
 static void on_io(struct loop_io *io, uint32_t events)
@@ -289,6 +330,7 @@ void vm_conn_new(struct console_owner *owner, int fd, const struct sock_addr *pe
     conn->peer = *peer;
     conn->descriptors = ADMISSION_VM;
     conn->io.fd = fd;
+    figure_add(&owner->figures, FIGURE_VM_CONNECTIONS, 1);
     conn->telnet = telnet_stream_new(TELNET_SIDE_VM, &handler, conn);
     vm_handshake_begin(conn);
     sock_stagger_keepalive(fd, owner->config->vm.keepalive, number);
@@ -335,6 +377,8 @@ static int gather(const struct vm_conn *conn, struct iovec piece[3])
 static size_t input_sent(struct console *console, size_t n)
 {
     const uint8_t *data = bytes_at(&console->input);
+    console->bytes_to_vm += n;
+    figure_add(&console->owner->figures, FIGURE_BYTES_TO_VMS, n);
     for (size_t i = 0; i < n; i++)
         console->input_mid_escape = !console->input_mid_escape && data[i] == TN_IAC;
     bytes_drop(&console->input, n);

@@ -36,7 +36,8 @@ struct vm_handshake {
     struct bytes unread;              /* in MOVING: read, but not parsed */
     struct bytes early;               /* serial data */
     uint32_t early_dropped;
-    uint8_t first[2]; /* its first bytes, to know a TLS client by */
+    enum figure failure; /* what it fails for; 0: a hang-up, or that it broke the protocol */
+    uint8_t first[2];    /* its first bytes, to know a TLS client by */
     uint8_t first_len;
 };
 
@@ -61,8 +62,16 @@ struct vm_conn {
 /* Takes fd over and greets the VM. */
 void vm_conn_new(struct console_owner *owner, int fd, const struct sock_addr *peer, uint64_t number);
 
+/* It is a console's VM connection from now on. */
+void vm_conn_become_attached(struct vm_conn *conn);
+/* The connection is over: by hang-up, or by conn->error. Closes it; may end the console. */
+void vm_conn_hang_up(struct vm_conn *conn);
+
 /* Closes and frees; the console must know already. */
 void vm_conn_close(struct vm_conn *conn);
+
+/* A line in the log about it, if the rate allows. */
+void vm_conn_log(const struct vm_conn *conn, struct log_rate *rate, enum log_level level, const char *what);
 
 /* The same, with a line in the log if it broke the protocol. */
 void vm_conn_end(struct vm_conn *conn);
@@ -93,6 +102,9 @@ bool vm_conn_drain(struct vm_conn *conn);
 
 /* vm_handshake.c: begins the handshake of a connection that has just come. */
 void vm_handshake_begin(struct vm_conn *conn);
+/* vm_handshake.c: puts it into its owner's list, and takes it out. */
+void vm_handshake_list(struct vm_conn *conn);
+void vm_handshake_unlist(struct vm_conn *conn);
 /* vm_handshake.c: frees what only the handshake needed, if it is still there. */
 void vm_handshake_end(struct vm_conn *conn);
 /* vm_handshake.c: arms the timer of a connection in HANDSHAKE, for whatever comes first. */

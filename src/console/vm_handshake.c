@@ -16,7 +16,19 @@ void vm_handshake_begin(struct vm_conn *conn)
     handshake->conn = conn;
     handshake->since_ms = loop_now(conn->owner->loop);
     conn->handshake = handshake;
-    DL_APPEND(conn->owner->handshaking, handshake);
+    vm_handshake_list(conn);
+}
+
+void vm_handshake_list(struct vm_conn *conn)
+{
+    DL_APPEND(conn->owner->handshaking, conn->handshake);
+    figure_add(&conn->owner->figures, FIGURE_HANDSHAKING, 1);
+}
+
+void vm_handshake_unlist(struct vm_conn *conn)
+{
+    DL_DELETE(conn->owner->handshaking, conn->handshake);
+    figure_sub(&conn->owner->figures, FIGURE_HANDSHAKING, 1);
 }
 
 void vm_handshake_end(struct vm_conn *conn)
@@ -46,8 +58,12 @@ void vm_handshake_refuse(struct vm_conn *conn)
                     quote(conn->ext.name, conn->ext.name_len).s, peer);
     if (conn->state == VM_DESTINATION)
         migration_destination_lost(conn);
+    if (conn->state != VM_DESTINATION) {
+        enum figure failure = conn->handshake->failure;
+        figure_add(&owner->figures, failure ? failure : FIGURE_HANDSHAKES_URI, 1);
+    }
     if (conn->state != VM_HANDSHAKE)
-        DL_APPEND(owner->handshaking, conn->handshake);
+        vm_handshake_list(conn);
     conn->state = VM_REFUSED;
     bytes_clear(&conn->handshake->early);
     loop_timer_arm(owner->loop, &conn->handshake->timer, REFUSED_MS, on_refused_over);
@@ -72,6 +88,7 @@ static void refuse_peer(struct vm_conn *conn)
 {
     vmext_put_unknown(&conn->out, VMEXT_VMOTION_PEER);
     conn->ext.refused = true;
+    conn->handshake->failure = FIGURE_HANDSHAKES_COOKIE;
     conn->refusal = "it is a migration's destination, but no migration with its cookie is pending";
     vm_handshake_refuse(conn);
 }
@@ -88,7 +105,8 @@ static void join(struct vm_conn *conn, struct directory_entry *entry, const stru
     if (conn->state == VM_DESTINATION)
         return;
     if (conn->state == VM_HANDSHAKE)
-        DL_DELETE(conn->owner->handshaking, conn->handshake);
+        vm_handshake_unlist(conn);
+    figure_add(&conn->owner->figures, FIGURE_HANDSHAKES_DONE, 1);
     loop_timer_disarm(conn->owner->loop, &conn->handshake->timer);
     conn->state = VM_DESTINATION;
     conn->console = console;
@@ -144,7 +162,7 @@ static void move_away(struct vm_conn *conn, struct directory_entry *entry, const
     vm_conn_flush(conn);
     loop_io_del(conn->owner->loop, &conn->io);
     loop_timer_disarm(conn->owner->loop, &handshake->timer);
-    DL_DELETE(conn->owner->handshaking, handshake);
+    vm_handshake_unlist(conn);
     bytes_put(&handshake->unread, rest, len);
     handshake->entry = entry;
     conn->state = VM_MOVING;
@@ -181,29 +199,26 @@ static enum vm_outcome take_peer(struct vm_conn *conn, struct vmext_request *req
 /* What has no effect from that connection is told in the log. */
 static void log_ignored(struct vm_conn *conn, const char *what)
 {
-    char peer[SOCK_TEXT];
-    unsigned suppressed;
-    struct console_owner *owner = conn->owner;
-    if (!log_rate_allows(&owner->ignored, loop_now(owner->loop), &suppressed))
-        return;
-    sock_addr_format(&conn->peer, peer);
-    log_warning("%s vm=%s peer=%s not_logged_before=%u", what, quote(conn->ext.name, conn->ext.name_len).s,
-                peer, suppressed);
+    vm_conn_log(conn, &conn->owner->ignored, LOG_LEVEL_WARNING, what);
 }
 
 enum vm_outcome vm_handshake_take_request(struct vm_conn *conn, const uint8_t *rest, size_t len)
 {
     struct vmext_request request = *conn->ext.request;
+    struct console_owner *owner = conn->owner;
+    bool may_migrate =
+        !owner->closing && !atomic_load_explicit(&owner->shared->draining, memory_order_relaxed);
     bool is_current = conn->state == VM_ATTACHED && conn->console->state == CONSOLE_CONNECTED;
     free(conn->ext.request);
     conn->ext.request = NULL;
     switch (request.code) {
     case VMEXT_VMOTION_BEGIN:
-        if (is_current && !conn->owner->closing && migration_begin(conn->console, &request.cookie))
+        if (is_current && may_migrate && migration_begin(conn->console, &request.cookie))
             break;
         /* It replaces an earlier one all the same, which would keep the answer back. */
         if (is_current)
-            migration_end(conn->console);
+            migration_end(conn->console, "the next one was refused");
+        figure_add(&owner->figures, FIGURE_MIGRATIONS_REFUSED, 1);
         vmext_put_vmotion(&conn->out, VMEXT_VMOTION_NOTNOW, &request.cookie);
         break;
     case VMEXT_VMOTION_PEER:
@@ -268,14 +283,15 @@ static enum vm_outcome consider(struct vm_conn *conn, enum vmext_time time, cons
     case VMEXT_IDENTIFIED:
         return identified(conn, rest, len);
     case VMEXT_NO_ANSWER:
-        log_warning("VM never told the UUID that it had promised, served by its name vm=%s",
-                    quote(conn->ext.name, conn->ext.name_len).s);
+        vm_conn_log(conn, &conn->owner->failures, LOG_LEVEL_WARNING,
+                    "VM never told the UUID that it had promised, served by its name");
         return identified(conn, rest, len);
     case VMEXT_NAMELESS:
         conn->error = "an empty name and no UUID";
         return VM_ENDED;
     case VMEXT_NEVER:
         conn->error = "it did not identify itself within handshake_timeout";
+        conn->handshake->failure = FIGURE_HANDSHAKES_TIMEOUT;
         return VM_ENDED;
     case VMEXT_WAIT:
         break;

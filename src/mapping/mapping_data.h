@@ -3,6 +3,7 @@
 #ifndef VSPC_MAPPING_DATA_H
 #define VSPC_MAPPING_DATA_H
 
+#include <stdatomic.h>
 #include <uthash.h>
 
 #include "mapping/mapping_state.h"
@@ -28,7 +29,8 @@ struct field {
     bool is_sent;            /* sent is what Redis was told last */
     struct mapping_entry sent;
     enum queue queue;
-    struct field *prev, *next; /* in that queue */
+    struct field *prev, *next; /* in that queue, by queued_ms */
+    uint64_t queued_ms;        /* since when */
     bool suspect;              /* on the list of those that nobody may need any more */
     struct field *next_suspect;
     size_t len;
@@ -59,6 +61,8 @@ struct mapping_state {
     struct field *fields; /* by bytes */
     struct field *queues[QUEUE_UNCHECKED + 1];
     size_t queue_len[QUEUE_UNCHECKED + 1];
+    atomic_size_t waiting;          /* in both queues, for other threads to read */
+    atomic_uint_fast64_t oldest_ms; /* of them, likewise */
     struct field *suspects;
     size_t held, sent;
     uint64_t next_order;

@@ -26,6 +26,27 @@ bool mapping_entry_equal(const struct mapping_entry *a, const struct mapping_ent
            strcmp(a->label, b->label) == 0;
 }
 
+/* Says what waits to whoever wants to know. */
+static void show_queues(struct mapping_state *state)
+{
+    uint64_t oldest = UINT64_MAX;
+    size_t waiting = 0;
+    for (enum queue queue = QUEUE_CHANGED; queue <= QUEUE_UNCHECKED; queue++) {
+        const struct field *head = state->queues[queue];
+        waiting += state->queue_len[queue];
+        if (head && head->queued_ms < oldest)
+            oldest = head->queued_ms;
+    }
+    atomic_store_explicit(&state->waiting, waiting, memory_order_relaxed);
+    atomic_store_explicit(&state->oldest_ms, waiting ? oldest : 0, memory_order_relaxed);
+}
+
+size_t mapping_state_waiting(const struct mapping_state *state, uint64_t *oldest_ms)
+{
+    *oldest_ms = atomic_load_explicit(&state->oldest_ms, memory_order_relaxed);
+    return atomic_load_explicit(&state->waiting, memory_order_relaxed);
+}
+
 void field_queue(struct mapping_state *state, struct field *field, enum queue queue)
 {
     if (field->queue == queue)
@@ -38,7 +59,9 @@ void field_queue(struct mapping_state *state, struct field *field, enum queue qu
     if (queue != QUEUE_NONE) {
         DL_APPEND(state->queues[queue], field);
         state->queue_len[queue]++;
+        field->queued_ms = clock_ms();
     }
+    show_queues(state);
 }
 
 static void field_set_holder(struct mapping_state *state, struct field *field, struct named_vm *vm)

@@ -44,6 +44,8 @@ void mapping_state_remove(struct mapping_state *state, const char *identity, siz
 /* Fields that have changed since Redis was last told, and fields that wait to be checked (recheck). */
 size_t mapping_state_changed(const struct mapping_state *state);
 size_t mapping_state_unchecked(const struct mapping_state *state);
+/* Any thread: both together, and since when (clock_ms) the oldest of them has waited, 0 without one. */
+size_t mapping_state_waiting(const struct mapping_state *state, uint64_t *oldest_ms);
 /* Fields that some VM has; fields that Redis holds for this node as far as was sent. */
 size_t mapping_state_fields(const struct mapping_state *state);
 size_t mapping_state_sent(const struct mapping_state *state);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +26,11 @@ enum purpose { PURPOSE_SERVE, PURPOSE_MOVE, PURPOSE_STOP };
 struct redis_writer {
     struct loop *loop;
     pthread_t thread;
+    /* For other threads to read. */
+    atomic_uint_fast64_t updates; /* letters on their way */
+    atomic_bool is_enabled;
+    atomic_bool is_up;
+    atomic_uint_fast64_t reconnects;
     /* From here on the thread's own. */
     struct mapping_state *state;
     struct redis_settings *settings;
@@ -48,6 +54,7 @@ static void session_begin(struct redis_writer *writer);
 static void report_trouble(struct redis_writer *writer, bool is_error, const char *error, const char *cure)
 {
     unsigned suppressed;
+    atomic_store_explicit(&writer->is_up, false, memory_order_relaxed);
     if (!writer->outage_start_ms)
         writer->outage_start_ms = clock_ms();
     if ((writer->trouble && strcmp(writer->trouble, error) == 0) ||
@@ -71,6 +78,7 @@ static void session_end(struct redis_writer *writer)
 {
     redis_session_close(writer->session);
     writer->session = NULL;
+    atomic_store_explicit(&writer->is_up, false, memory_order_relaxed);
     loop_timer_disarm(writer->loop, &writer->retry);
     mapping_state_forget(writer->state);
 }
@@ -118,6 +126,9 @@ static void on_ready(void *owner)
     else
         log_info("Connected to Redis redis=%s names=%zu", quote(where, strlen(where)).s,
                  mapping_state_fields(writer->state));
+    if (writer->outage_start_ms)
+        atomic_fetch_add_explicit(&writer->reconnects, 1, memory_order_relaxed);
+    atomic_store_explicit(&writer->is_up, true, memory_order_relaxed);
     writer->outage_start_ms = 0;
     free(writer->trouble);
     writer->trouble = NULL;
@@ -165,6 +176,7 @@ static void session_begin(struct redis_writer *writer)
     static const struct redis_session_events events = {
         .ready = on_ready, .withdrawn = on_withdrawn, .slow = on_slow, .ended = on_ended};
     loop_timer_disarm(writer->loop, &writer->retry);
+    atomic_store_explicit(&writer->is_enabled, writer->settings->config->redis.enabled, memory_order_relaxed);
     if (writer->settings->config->redis.enabled)
         writer->session =
             redis_session_open(writer->loop, writer->settings, writer->state, &writer->pace, &events, writer);
@@ -217,6 +229,7 @@ struct update {
 static struct update *update_new(struct redis_writer *writer, const struct mapping_vm *vm)
 {
     struct update *update = xmalloc(sizeof *update + vm->identity_len + vm->name_len);
+    atomic_fetch_add_explicit(&writer->updates, 1, memory_order_relaxed);
     update->writer = writer;
     update->vm = *vm;
     update->label[0] = 0;
@@ -240,6 +253,7 @@ static void wake(struct redis_writer *writer)
 static void take_publish(void *arg)
 {
     struct update *update = arg;
+    atomic_fetch_sub_explicit(&update->writer->updates, 1, memory_order_relaxed);
     mapping_state_publish(update->writer->state, &update->vm);
     wake(update->writer);
     free(update);
@@ -248,6 +262,7 @@ static void take_publish(void *arg)
 static void take_remove(void *arg)
 {
     struct update *update = arg;
+    atomic_fetch_sub_explicit(&update->writer->updates, 1, memory_order_relaxed);
     mapping_state_remove(update->writer->state, update->vm.identity, update->vm.identity_len,
                          update->vm.number);
     wake(update->writer);
@@ -263,6 +278,21 @@ void mapping_remove(struct redis_writer *writer, const char *identity, size_t id
 {
     struct mapping_vm vm = {.identity = identity, .identity_len = identity_len, .number = number};
     loop_post(writer->loop, take_remove, update_new(writer, &vm));
+}
+
+struct mapping_figures mapping_figures(struct redis_writer *writer)
+{
+    uint64_t oldest, now = clock_ms();
+    if (!atomic_load_explicit(&writer->is_enabled, memory_order_relaxed))
+        return (struct mapping_figures){0};
+    struct mapping_figures figures = {
+        .queue_length = mapping_state_waiting(writer->state, &oldest) +
+                        atomic_load_explicit(&writer->updates, memory_order_relaxed),
+        .is_up = atomic_load_explicit(&writer->is_up, memory_order_relaxed),
+        .reconnects = atomic_load_explicit(&writer->reconnects, memory_order_relaxed),
+    };
+    figures.oldest_age_ms = oldest && oldest < now ? now - oldest : 0;
+    return figures;
 }
 
 /* A message to the writer about itself. */

@@ -2,7 +2,8 @@
 
 void admission_init(struct admission *admission, int limit)
 {
-    atomic_init(&admission->left, limit > ADMISSION_RESERVE ? limit - ADMISSION_RESERVE : 0);
+    admission->total = limit > ADMISSION_RESERVE ? limit - ADMISSION_RESERVE : 0;
+    atomic_init(&admission->left, admission->total);
 }
 
 bool admission_take(struct admission *admission, int n)

@@ -134,6 +134,14 @@ void directory_set_cookie(struct directory *dir, struct directory_entry *entry,
     free(old);
 }
 
+void directory_pin(struct directory *dir, struct directory_entry *entry)
+{
+    pthread_mutex_lock(&dir->lock);
+    entry->key->pins++;
+    dir->pins++;
+    pthread_mutex_unlock(&dir->lock);
+}
+
 void directory_unpin(struct directory *dir, struct directory_entry *entry)
 {
     pthread_mutex_lock(&dir->lock);

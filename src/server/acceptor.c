@@ -120,6 +120,7 @@ static bool admit(struct vm_listener *listener, int fd, const struct sock_addr *
         listener->parked_peer = *peer;
         return false;
     }
+    figure_add(&acceptor->shared->acceptor_figures, FIGURE_REFUSED_DESCRIPTORS, 1);
     log_refusal(acceptor, "no file descriptor is left: raise the limit (LimitNOFILE)", peer);
     close(fd);
     return true;
@@ -138,6 +139,7 @@ static bool accept_one(struct vm_listener *listener)
     }
     if (network_list_holds(&acceptor->config->vm.allow, &peer))
         return admit(listener, fd, &peer);
+    figure_add(&acceptor->shared->acceptor_figures, FIGURE_REFUSED_NETWORK, 1);
     log_refusal(acceptor, "not in [vm] allow", &peer);
     close(fd);
     return true;
@@ -281,6 +283,49 @@ void acceptor_reload(struct acceptor *acceptor, struct config *config)
     struct reload *reload = xmalloc(sizeof *reload);
     *reload = (struct reload){acceptor, config_ref(config)};
     loop_post(acceptor->loop, on_reload, reload);
+}
+
+/* Gives up on the connection that waits for others to give way. */
+static void refuse_parked(struct vm_listener *listener)
+{
+    if (listener->parked < 0)
+        return;
+    log_refusal(listener->acceptor, "no new VMs are taken (drain)", &listener->parked_peer);
+    figure_add(&listener->acceptor->shared->acceptor_figures, FIGURE_REFUSED_DRAINING, 1);
+    close(listener->parked);
+    listener->parked = -1;
+}
+
+/* A socket that is shut down does not listen any more, but keeps its address for when it does again. */
+static void on_drain(void *arg)
+{
+    struct acceptor *acceptor = arg;
+    for (size_t i = 0; i < acceptor->listener_count; i++) {
+        struct vm_listener *listener = &acceptor->listeners[i];
+        loop_timer_disarm(acceptor->loop, &listener->rest);
+        loop_io_del(acceptor->loop, &listener->io);
+        refuse_parked(listener);
+        shutdown(listener->io.fd, SHUT_RD);
+    }
+}
+
+static void on_undrain(void *arg)
+{
+    struct acceptor *acceptor = arg;
+    for (size_t i = 0; i < acceptor->listener_count; i++) {
+        struct vm_listener *listener = &acceptor->listeners[i];
+        listener->waits = 0;
+        if (listener->io.fn)
+            continue;
+        if (listen(listener->io.fd, VM_BACKLOG) < 0)
+            log_error("Cannot listen for VMs again: %s", strerror(errno));
+        loop_io_add(acceptor->loop, &listener->io, listener->io.fd, EPOLLIN, on_io);
+    }
+}
+
+void acceptor_drain(struct acceptor *acceptor, bool on)
+{
+    loop_post(acceptor->loop, on ? on_drain : on_undrain, acceptor);
 }
 
 void acceptor_stop(struct acceptor *acceptor)

@@ -11,11 +11,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "server/server_parts.h"
 #include "server/state_dir.h"
-#include "vspc/acceptor.h"
 #include "vspc/disk.h"
 #include "vspc/mem.h"
-#include "vspc/port_book.h"
 
 enum {
     WORKERS_CLOSE_MS = 2000, /* for all workers to close what they own */
@@ -25,25 +24,6 @@ enum {
     DISK_START_MS = 2000, /* for the state directory to be locked and the port book to be read at start */
     LOG_FLUSH_MS = 300,
     WORKERS_FREE = 8, /* their descriptors are within ADMISSION_RESERVE; those of more come on top */
-};
-
-struct server {
-    struct loop *loop;
-    struct config *config;
-    const struct config_source *source;
-    struct console_shared shared;
-    int state_dir_lock;        /* or as of state_dir_lock */
-    uint64_t disk_deadline_ms; /* of DISK_START_MS */
-    struct disk *disk;         /* NULL: nothing is kept on disk */
-    struct port_book *book;    /* NULL: there is none */
-    struct acceptor *acceptor;
-    struct worker **workers;
-    unsigned worker_count;
-    unsigned workers_open; /* have not reported that they closed everything */
-    bool stopping;
-    int exit_code;
-    struct loop_io signals;
-    struct loop_timer deadline;
 };
 
 /* Raises the soft limit of descriptors to the hard one. Result: the limit. */
@@ -67,51 +47,6 @@ static unsigned count_workers(const struct config *config)
     if (sched_getaffinity(0, sizeof cpus, &cpus) < 0)
         return 1;
     return (unsigned)CPU_COUNT(&cpus);
-}
-
-static void note_restart_key(const char *key, void *arg)
-{
-    (void)arg;
-    log_warning("Configuration key needs a restart key=%s", key);
-}
-
-/* Logs each line of a config_load error. */
-static void log_config_error(char *error)
-{
-    char *rest = error;
-    for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n"))
-        if (*line)
-            log_error("%s", line);
-}
-
-static void reload(struct server *server)
-{
-    char *error = NULL;
-    const struct config_source *source = server->source;
-    struct config *wanted = config_load(source->file, source->overrides, source->override_count, &error);
-    if (!wanted) {
-        log_config_error(error);
-        log_error("Configuration not reloaded, going on with the running one");
-        free(error);
-        return;
-    }
-    struct config *next = config_reload(server->config, wanted, note_restart_key, NULL);
-    config_unref(wanted);
-    log_set_level(next->server.log_level);
-    acceptor_reload(server->acceptor, next);
-    for (unsigned i = 0; i < server->worker_count; i++)
-        worker_reload(server->workers[i], next);
-    redis_writer_reload(server->shared.mapping, next);
-    port_pool_set_retention(server->shared.ports, config_retention_s(next));
-    if (server->book)
-        port_book_touch(server->book);
-    if (server->shared.logs) {
-        console_logs_reload(server->shared.logs, next);
-        console_logs_reopen(server->shared.logs, NULL, NULL, NULL);
-    }
-    config_unref(server->config);
-    server->config = next;
-    log_info("Configuration reloaded");
 }
 
 static void on_worker_closed(void *arg)
@@ -143,6 +78,17 @@ static void begin_stop(struct server *server, int signal_number)
     loop_timer_arm(server->loop, &server->deadline, WORKERS_CLOSE_MS, on_deadline);
 }
 
+static void on_hangup_signal(struct server *server)
+{
+    char *error = NULL;
+    char **restart = NULL;
+    server_reload(server, &error, &restart);
+    for (size_t i = 0; restart && restart[i]; i++)
+        free(restart[i]);
+    free(restart);
+    free(error);
+}
+
 static void on_signal(struct loop_io *io, uint32_t events)
 {
     (void)events;
@@ -152,8 +98,8 @@ static void on_signal(struct loop_io *io, uint32_t events)
         return;
     if (info.ssi_signo != SIGHUP)
         begin_stop(server, (int)info.ssi_signo);
-    else if (!server->stopping)
-        reload(server);
+    else
+        on_hangup_signal(server);
 }
 
 static sigset_t watched_signals(void)
@@ -303,8 +249,10 @@ static int start_all(struct server *server)
     if (!shared->mapping)
         return -errno;
     err = start_workers(server);
-    if (!err)
-        err = acceptor_start(server->acceptor, server->workers, server->worker_count);
+    if (err)
+        return err;
+    server_start_control(server);
+    err = acceptor_start(server->acceptor, server->workers, server->worker_count);
     if (err)
         return err;
     log_ready(server, limit);
@@ -328,6 +276,11 @@ static void join_workers(struct server *server)
         stuck |= worker_join(server->workers[i], time_left(deadline)) != 0;
     if (stuck)
         end_with_stuck(server, "A worker");
+    /* What they have answered to the control socket, which may give rise to more; their own letters are run
+     * as they are freed, and nobody answers those any more. */
+    loop_timer_disarm(server->loop, &server->deadline);
+    loop_stop(server->loop);
+    loop_run(server->loop);
     for (unsigned i = 0; i < server->worker_count; i++)
         worker_free(server->workers[i]);
 }
@@ -364,9 +317,13 @@ static void stop_writers(struct server *server)
  */
 static void stop_all(struct server *server)
 {
+    server->stopping = true;
     if (server->acceptor)
         acceptor_stop(server->acceptor);
+    server->acceptor = NULL;
     join_workers(server);
+    if (server->control)
+        control_stop(server->control);
     stop_writers(server);
     log_info("Stopped");
     log_stop(LOG_FLUSH_MS);
@@ -374,6 +331,7 @@ static void stop_all(struct server *server)
     port_pool_free(server->shared.ports);
     config_unref(server->config);
     free(server->workers);
+    free(server->owners);
     if (server->state_dir_lock >= 0)
         close(server->state_dir_lock);
     close(server->signals.fd);

@@ -9,6 +9,7 @@
 
 struct worker {
     pthread_t thread;
+    bool has_ended;
     struct loop *loop;
     struct console_owner owner; /* the thread's */
 };
@@ -46,10 +47,25 @@ void worker_deal(struct worker *worker, struct vm_arrival *arrivals)
     loop_post(worker->loop, console_owner_arrivals, arrivals);
 }
 
+struct console_owner *worker_owner(struct worker *worker)
+{
+    return &worker->owner;
+}
+
+uint64_t worker_cpu_ns(const struct worker *worker)
+{
+    clockid_t clock;
+    struct timespec ts = {0};
+    if (!worker->has_ended && pthread_getcpuclockid(worker->thread, &clock) == 0)
+        clock_gettime(clock, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 /* What a letter to a worker needs to bring. */
 struct order {
     struct worker *worker;
     struct config *config;
+    const char *text;
     struct loop *reply_to;
     void (*done)(void *arg);
     void *arg;
@@ -70,6 +86,21 @@ void worker_reload(struct worker *worker, struct config *config)
     loop_post(worker->loop, on_reload, order);
 }
 
+static void on_notice(void *arg)
+{
+    struct order *order = arg;
+    console_owner_notice(&order->worker->owner, order->text);
+    free(order);
+}
+
+void worker_notice(struct worker *worker, const char *text)
+{
+    struct order *order = xcalloc(1, sizeof *order);
+    order->worker = worker;
+    order->text = text;
+    loop_post(worker->loop, on_notice, order);
+}
+
 static void on_close(void *arg)
 {
     struct order *order = arg;
@@ -88,7 +119,9 @@ void worker_close(struct worker *worker, struct loop *reply_to, void (*done)(voi
 int worker_join(struct worker *worker, unsigned timeout_ms)
 {
     loop_stop(worker->loop);
-    return thread_join(worker->thread, timeout_ms);
+    int err = thread_join(worker->thread, timeout_ms);
+    worker->has_ended = err == 0;
+    return err;
 }
 
 void worker_free(struct worker *worker)

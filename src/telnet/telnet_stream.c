@@ -39,6 +39,14 @@ static const telnet_telopt_t user_options[] = {
     {-1, 0, 0},
 };
 
+static const telnet_telopt_t control_options[] = {{-1, 0, 0}};
+
+static const telnet_telopt_t *const options[] = {
+    [TELNET_SIDE_VM] = vm_options,
+    [TELNET_SIDE_USER] = user_options,
+    [TELNET_SIDE_CONTROL] = control_options,
+};
+
 /* libtelnet's complaints are warnings to it. A subnegotiation without end is not: what follows would be taken
  * for data. Its message is how to know it, as libtelnet 0.21 leaves the error's code unset. Compression,
  * which it would simply start to inflate, ends a stream by an event of its own. */
@@ -91,7 +99,7 @@ static void on_event(telnet_t *telnet, telnet_event_t *ev, void *arg)
 
 static void make_telnet(struct telnet_stream *s)
 {
-    s->telnet = telnet_init(s->side == TELNET_SIDE_VM ? vm_options : user_options, on_event, 0, s);
+    s->telnet = telnet_init(options[s->side], on_event, 0, s);
     if (!s->telnet)
         abort();
 }
@@ -124,6 +132,8 @@ void telnet_stream_free(struct telnet_stream *s)
 
 void telnet_stream_greet(struct telnet_stream *s)
 {
+    if (s->side == TELNET_SIDE_CONTROL)
+        return;
     telnet_negotiate(s->telnet, TELNET_WILL, TN_OPT_BINARY);
     telnet_negotiate(s->telnet, TELNET_WILL, TN_OPT_SGA);
     telnet_negotiate(s->telnet, TELNET_WILL, TN_OPT_ECHO);

@@ -25,6 +25,7 @@ static void free_daemons(void)
         struct daemon *d = &daemons[i];
         free(d->config);
         free(d->state_dir);
+        free(d->control);
         free(d->log);
         for (size_t j = 0; j < DAEMON_OVERRIDES_MAX; j++)
             free(d->overrides[j]);

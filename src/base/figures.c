@@ -1,0 +1,53 @@
+#include "vspc/figures.h"
+
+#include <stddef.h>
+
+/* The names follow Prometheus' conventions: base units, _total behind a counter, a label for what differs
+ * within one family, so that a sum over it makes sense. */
+const struct figure_name figure_names[FIGURES] = {
+    [FIGURE_CONSOLES] = {"vspc_consoles", "", "Consoles, those whose VM is gone included.", 1},
+    [FIGURE_VMS] = {"vspc_vms", "", "VM connections that have a console.", 1},
+    [FIGURE_HANDSHAKING] = {"vspc_vms_handshaking", "",
+                            "VM connections that have not identified themselves yet.", 1},
+    [FIGURE_MIGRATING] = {"vspc_migrations_pending", "", "Migrations begun and not ended.", 1},
+    [FIGURE_USERS_TELNET] = {"vspc_users", "kind=\"telnet\"",
+                             "Users attached to consoles: by a user port, or by the control socket.", 1},
+    [FIGURE_USERS_CONTROL] = {"vspc_users", "kind=\"control\"", NULL, 1},
+
+    [FIGURE_VM_CONNECTIONS] = {"vspc_vm_connections_total", "", "VM connections accepted and dealt out.", 0},
+    [FIGURE_HANDSHAKES_DONE] = {"vspc_handshakes_total", "", "VM connections that were identified.", 0},
+    [FIGURE_HANDSHAKES_TIMEOUT] = {"vspc_handshakes_failed_total", "reason=\"timeout\"",
+                                   "VM connections closed before they had a console, by reason.", 0},
+    [FIGURE_HANDSHAKES_HANGUP] = {"vspc_handshakes_failed_total", "reason=\"hangup\"", NULL, 0},
+    [FIGURE_HANDSHAKES_PROTOCOL] = {"vspc_handshakes_failed_total", "reason=\"protocol\"", NULL, 0},
+    [FIGURE_HANDSHAKES_TLS] = {"vspc_handshakes_failed_total", "reason=\"tls\"", NULL, 0},
+    [FIGURE_HANDSHAKES_URI] = {"vspc_handshakes_failed_total", "reason=\"uri\"", NULL, 0},
+    [FIGURE_HANDSHAKES_COOKIE] = {"vspc_handshakes_failed_total", "reason=\"cookie\"", NULL, 0},
+    [FIGURE_HANDSHAKES_OLD] = {"vspc_handshakes_failed_total", "reason=\"older\"", NULL, 0},
+    [FIGURE_HANDSHAKES_TAKEOVERS] = {"vspc_handshakes_failed_total", "reason=\"takeovers\"", NULL, 0},
+    [FIGURE_HANDSHAKES_NO_PORT] = {"vspc_handshakes_failed_total", "reason=\"no_port\"", NULL, 0},
+    [FIGURE_REFUSED_NETWORK] = {"vspc_vm_connections_refused_total", "reason=\"network\"",
+                                "VM connections closed as soon as they were accepted, by reason.", 0},
+    [FIGURE_REFUSED_DESCRIPTORS] = {"vspc_vm_connections_refused_total", "reason=\"descriptors\"", NULL, 0},
+    [FIGURE_REFUSED_DRAINING] = {"vspc_vm_connections_refused_total", "reason=\"draining\"", NULL, 0},
+    [FIGURE_TAKEOVERS] = {"vspc_takeovers_total", "",
+                          "Consoles taken over from a VM connection that was still open.", 0},
+    [FIGURE_MIGRATIONS_DONE] = {"vspc_migrations_total", "outcome=\"done\"",
+                                "Migrations ended or refused, by outcome.", 0},
+    [FIGURE_MIGRATIONS_ABORTED] = {"vspc_migrations_total", "outcome=\"aborted\"", NULL, 0},
+    [FIGURE_MIGRATIONS_TIMEOUT] = {"vspc_migrations_total", "outcome=\"timeout\"", NULL, 0},
+    [FIGURE_MIGRATIONS_LOST] = {"vspc_migrations_total", "outcome=\"lost\"", NULL, 0},
+    [FIGURE_MIGRATIONS_REFUSED] = {"vspc_migrations_total", "outcome=\"refused\"", NULL, 0},
+    [FIGURE_MIGRATIONS_OTHER] = {"vspc_migrations_total", "outcome=\"replaced\"", NULL, 0},
+    [FIGURE_BYTES_FROM_VMS] = {"vspc_vm_received_bytes_total", "", "Serial data that VMs printed.", 0},
+    [FIGURE_BYTES_TO_VMS] = {"vspc_vm_sent_bytes_total", "", "Input that VMs took, as it was sent.", 0},
+    [FIGURE_BYTES_TO_USERS] = {"vspc_user_sent_bytes_total", "", "Bytes sent to users.", 0},
+    [FIGURE_BYTES_FROM_USERS] = {"vspc_user_received_bytes_total", "", "Bytes received from users.", 0},
+    [FIGURE_BYTES_SKIPPED] = {"vspc_user_skipped_bytes_total", "",
+                              "Output that users too slow to take it were not sent.", 0},
+    [FIGURE_USER_CONNECTIONS] = {"vspc_user_connections_total", "", "Users that came.", 0},
+    [FIGURE_USERS_REFUSED] = {"vspc_users_refused_total", "",
+                              "Users closed as soon as they came: their network, or no descriptor.", 0},
+    [FIGURE_USERS_TOO_SLOW] = {"vspc_users_too_slow_total", "",
+                               "Raw users disconnected because they did not read.", 0},
+};

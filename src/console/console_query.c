@@ -1,0 +1,223 @@
+/* The questions that go to all workers: which consoles are there, and which does a person mean. */
+#include "vspc/console_query.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "console_order.h"
+
+/* Letter: an answer has arrived. */
+static void on_answer(void *arg)
+{
+    struct console_query *query = arg;
+    query->done(query);
+}
+
+void console_query_answer(struct console_query *query)
+{
+    loop_post(query->reply_to, on_answer, query);
+}
+
+bool console_is_shown(const struct console *console)
+{
+    return console->state == CONSOLE_CONNECTED || console->state == CONSOLE_LINGERING;
+}
+
+static const char *state_name(const struct console *console)
+{
+    if (console->migration)
+        return "migrating";
+    return console->state == CONSOLE_CONNECTED ? "connected" : "disconnected";
+}
+
+void console_fill_row(const struct console *console, struct console_row *row)
+{
+    row->name_len = console->name_len;
+    memcpy(row->name, console->name, console->name_len);
+    row->has_uuid = console_uuid(console, row->uuid);
+    memcpy(row->label, console_label(console), (size_t)console->label_len + 1);
+    row->state = state_name(console);
+    row->port = console->port;
+    row->users = console->user_count;
+    row->since = console->since;
+    row->bytes_from_vm = console->bytes_from_vm;
+    row->bytes_to_vm = console->bytes_to_vm;
+}
+
+/* Letter. One walk and one allocation: thousands of consoles are not to keep bytes waiting. */
+static void on_list(void *arg)
+{
+    struct console_list *list = arg;
+    struct console *console;
+    size_t count = 0;
+    DL_FOREACH(list->owner->consoles, console)
+    {
+        count += console_is_shown(console);
+    }
+    list->rows = xmalloc(count * sizeof *list->rows);
+    DL_FOREACH(list->owner->consoles, console)
+    {
+        if (console_is_shown(console))
+            console_fill_row(console, &list->rows[list->len++]);
+    }
+    console_query_answer(&list->query);
+}
+
+void console_list_ask(struct console_owner *owner, const struct console_query *query)
+{
+    struct console_list *list = xcalloc(1, sizeof *list);
+    list->query = *query;
+    list->owner = owner;
+    loop_post(owner->loop, on_list, list);
+}
+
+void console_list_free(struct console_list *list)
+{
+    free(list->rows);
+    free(list);
+}
+
+enum match { MATCH_NONE, MATCH_BEGINNING, MATCH_EXACT };
+
+/* The text, if it is a UUID or the beginning of one. */
+struct wanted_uuid {
+    size_t digits; /* 0: it is none */
+    char text[2 * UUID_SIZE];
+    const char *label; /* behind its dot, or NULL */
+    size_t label_len;
+};
+
+/* A UUID is as good in any case, with or without dashes, spaces and braces. */
+static struct wanted_uuid parse_uuid(const char *text, size_t len)
+{
+    struct wanted_uuid wanted = {0};
+    const char *dot = memchr(text, '.', len);
+    size_t end = dot ? (size_t)(dot - text) : len;
+    for (size_t i = 0; i < end; i++) {
+        if (text[i] && strchr("- {}", text[i]))
+            continue;
+        if (hex_digit((unsigned char)text[i]) < 0 || wanted.digits == sizeof wanted.text)
+            return (struct wanted_uuid){0};
+        wanted.text[wanted.digits++] = (char)tolower((unsigned char)text[i]);
+    }
+    /* A label is behind a whole one. */
+    if (dot && wanted.digits < sizeof wanted.text)
+        return (struct wanted_uuid){0};
+    if (dot) {
+        wanted.label = dot + 1;
+        wanted.label_len = len - end - 1;
+    }
+    return wanted;
+}
+
+/* How text compares with `label`, where all before it was equal to the whole of a name or UUID. has_dot: text
+ * has one behind that, and a label or its beginning, or nothing. */
+static enum match match_label(const struct console *console, bool has_dot, const char *text, size_t len)
+{
+    size_t label_len = console->label_len;
+    if (!has_dot)
+        return label_len ? MATCH_BEGINNING : MATCH_EXACT;
+    if (!label_len || len > label_len || memcmp(text, console_label(console), len) != 0)
+        return MATCH_NONE;
+    return len == label_len ? MATCH_EXACT : MATCH_BEGINNING;
+}
+
+static enum match match_name(const struct console *console, const char *text, size_t len)
+{
+    size_t name_len = console->name_len;
+    if (memcmp(text, console->name, len < name_len ? len : name_len) != 0)
+        return MATCH_NONE;
+    if (len < name_len)
+        return MATCH_BEGINNING;
+    if (len == name_len)
+        return match_label(console, false, NULL, 0);
+    return text[name_len] == '.' ? match_label(console, true, text + name_len + 1, len - name_len - 1)
+                                 : MATCH_NONE;
+}
+
+static enum match match_uuid(const struct console *console, const struct wanted_uuid *wanted)
+{
+    const char *identity = console->entry->identity;
+    if (!wanted->digits || memcmp(identity, "uuid:", 5) != 0 ||
+        memcmp(identity + 5, wanted->text, wanted->digits) != 0)
+        return MATCH_NONE;
+    if (wanted->digits < sizeof wanted->text)
+        return MATCH_BEGINNING;
+    return match_label(console, wanted->label != NULL, wanted->label, wanted->label_len);
+}
+
+/* Another console that the person may mean. */
+static void add_match(struct console_find *find, const struct console *console, bool is_exact)
+{
+    if (find->count++ >= QUERY_MATCHES)
+        return;
+    struct console_match *match = &find->matches[find->len++];
+    match->entry = console->entry;
+    match->is_exact = is_exact;
+    directory_pin(console->owner->shared->directory, match->entry);
+    console_fill_row(console, &match->row);
+}
+
+/* Collects what matches that well. */
+static void collect(struct console_find *find, enum match least)
+{
+    struct wanted_uuid wanted = parse_uuid(find->text, find->text_len);
+    struct console *console;
+    DL_FOREACH(find->owner->consoles, console)
+    {
+        if (!console_is_shown(console))
+            continue;
+        if (match_name(console, find->text, find->text_len) >= least || match_uuid(console, &wanted) >= least)
+            add_match(find, console, least == MATCH_EXACT);
+    }
+}
+
+/* Letter. */
+static void on_find(void *arg)
+{
+    struct console_find *find = arg;
+    if (find->text_len)
+        collect(find, MATCH_EXACT);
+    if (find->text_len && !find->count)
+        collect(find, MATCH_BEGINNING);
+    console_query_answer(&find->query);
+}
+
+void console_find_ask(struct console_owner *owner, const char *text, size_t len,
+                      const struct console_query *query)
+{
+    struct console_find *find = xcalloc(1, sizeof *find);
+    find->query = *query;
+    find->owner = owner;
+    if (len <= sizeof find->text) {
+        find->text_len = len;
+        memcpy(find->text, text, len);
+    }
+    loop_post(owner->loop, on_find, find);
+}
+
+void console_find_free(struct console_find *find)
+{
+    for (unsigned i = 0; i < find->len; i++)
+        if (find->matches[i].entry)
+            console_unpin(find->matches[i].entry);
+    free(find);
+}
+
+/* Letter: the entry has been brought back. */
+static void on_unpin(void *arg)
+{
+    struct directory_entry *entry = arg;
+    struct console_owner *owner = entry->owner;
+    directory_unpin(owner->shared->directory, entry);
+    if (!entry->console)
+        directory_release(owner->shared->directory, entry);
+}
+
+void console_unpin(struct directory_entry *entry)
+{
+    struct console_owner *owner = entry->owner;
+    loop_post(owner->loop, on_unpin, entry);
+}

@@ -1,0 +1,225 @@
+#include "control/control_commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control/control_json.h"
+#include "control/control_parts.h"
+#include "control/stats.h"
+
+enum { NOTICE_MAX = 1000 }; /* bytes of a line to users */
+
+static void run_list(struct control_request *request)
+{
+    control_list_request(request->control, request);
+}
+
+static void run_send(struct control_request *request)
+{
+    const json_t *body = request->body;
+    if (!json_object_get(body, "text") && !control_request_flag(request, "enter") &&
+        !control_request_flag(request, "break"))
+        control_request_fail(request, "usage", NULL, "\"send\" needs \"text\", \"enter\" or \"break\"");
+    else
+        control_console_run(request);
+}
+
+static void run_broadcast(struct control_request *request)
+{
+    size_t len;
+    control_request_text(request, "text", &len);
+    if (len > NOTICE_MAX)
+        control_request_fail(request, "usage", NULL, "\"text\" should have at most %d bytes", NOTICE_MAX);
+    else
+        control_console_run(request);
+}
+
+static void run_kick(struct control_request *request)
+{
+    if (json_integer_value(json_object_get(request->body, "user")) < 0)
+        control_request_fail(request, "usage", NULL, "\"user\" should be a number of \"users\"");
+    else
+        control_console_run(request);
+}
+
+static void run_attach(struct control_request *request)
+{
+    enum console_access access;
+    size_t len = 0;
+    const char *name = control_request_text(request, "access", NULL);
+    control_request_text(request, "as", &len);
+    if (name && !console_access_parse(name, &access))
+        control_request_fail(
+            request, "usage", NULL,
+            "\"access\" should be rw, ro, exclusive, exclusive-write or fallback, not \"%s\"", name);
+    else if (len > QUERY_WHO_MAX)
+        control_request_fail(request, "usage", NULL, "\"as\" should have at most %d bytes", QUERY_WHO_MAX);
+    else
+        control_console_run(request);
+}
+
+static void run_events(struct control_request *request)
+{
+    const json_t *recent = json_object_get(request->body, "recent");
+    struct control_source *events = event_list_read(request->control->events, !json_is_false(recent),
+                                                    control_request_flag(request, "follow"));
+    char *line = control_request_line(request, NULL);
+    control_request_answer(request, line, events);
+    free(line);
+}
+
+static void run_stats(struct control_request *request)
+{
+    const char *format = control_request_text(request, "format", NULL);
+    if (!format || strcmp(format, "json") == 0) {
+        control_request_succeed(request, json_pack("{s:o}", "stats", stats_json(request->control)));
+    } else if (strcmp(format, "prometheus") == 0) {
+        char *text = stats_prometheus(request->control);
+        control_request_succeed(request, json_pack("{s:s}", "text", text));
+        free(text);
+    } else {
+        control_request_fail(request, "usage", NULL, "\"format\" should be json or prometheus, not \"%s\"",
+                             format);
+    }
+}
+
+static void run_reload(struct control_request *request)
+{
+    const struct control_server *server = request->control->server;
+    char *error = NULL;
+    char **restart = NULL;
+    if (!server->reload(server->arg, &error, &restart)) {
+        control_request_fail(request, "failed", NULL, "%s", error);
+        free(error);
+        return;
+    }
+    json_t *keys = json_array();
+    for (size_t i = 0; restart && restart[i]; i++) {
+        json_array_append_new(keys, json_string(restart[i]));
+        free(restart[i]);
+    }
+    free(restart);
+    control_request_succeed(request, json_pack("{s:o}", "restart", keys));
+}
+
+static void on_reopened(void *arg)
+{
+    struct control_request *request = arg;
+    if (!request->is_answered)
+        control_request_succeed(request, NULL);
+    control_request_arrived(request);
+}
+
+static void run_reopen(struct control_request *request)
+{
+    const struct control_server *server = request->control->server;
+    request->pending = 1;
+    server->reopen(server->arg, on_reopened, request);
+}
+
+static void run_drain(struct control_request *request)
+{
+    const struct control_server *server = request->control->server;
+    server->drain(server->arg, !control_request_flag(request, "off"));
+    control_request_succeed(request, NULL);
+}
+
+static void run_version(struct control_request *request)
+{
+    const struct control_server *server = request->control->server;
+    const char *node_id = server->config(server->arg)->server.node_id;
+    control_request_succeed(request,
+                            json_pack("{s:s, s:i, s:o, s:o, s:b}", "version", VSPC_VERSION, "pid",
+                                      (int)getpid(), "node_id", control_text_json(node_id, strlen(node_id)),
+                                      "started", control_time_json(request->control->started), "draining",
+                                      server->is_draining(server->arg)));
+}
+
+/* What may be asked, in the order of vspc-control(7). */
+static const struct control_command commands[] = {
+    {"list", false, run_list, 0, {NULL}, 0},
+    {"show", false, control_console_run, ORDER_SHOW, {"console"}, 1},
+    {"users", false, control_console_run, ORDER_USERS, {"console"}, 1},
+    {"send", true, run_send, ORDER_SEND, {"console", "text", "enter", "break", "force"}, 1},
+    {"broadcast", true, run_broadcast, ORDER_NOTICE, {"console", "text"}, 2},
+    {"kick", true, run_kick, ORDER_KICK, {"console", "user"}, 2},
+    {"disconnect", true, control_console_run, ORDER_DISCONNECT, {"console"}, 1},
+    {"attach", true, run_attach, ORDER_ATTACH, {"console", "access", "force", "as"}, 1},
+    {"events", false, run_events, 0, {"recent", "follow"}, 0},
+    {"stats", false, run_stats, 0, {"format"}, 0},
+    {"reload", true, run_reload, 0, {NULL}, 0},
+    {"reopen", true, run_reopen, 0, {NULL}, 0},
+    {"drain", true, run_drain, 0, {"off"}, 0},
+    {"version", false, run_version, 0, {NULL}, 0},
+};
+
+/* The type of each field, which is the same in all commands. */
+static const struct {
+    const char *name;
+    enum { FIELD_TEXT, FIELD_BYTES, FIELD_FLAG, FIELD_NUMBER } type;
+} fields[] = {
+    {"console", FIELD_TEXT}, {"text", FIELD_BYTES},  {"access", FIELD_TEXT}, {"as", FIELD_TEXT},
+    {"format", FIELD_TEXT},  {"enter", FIELD_FLAG},  {"break", FIELD_FLAG},  {"force", FIELD_FLAG},
+    {"recent", FIELD_FLAG},  {"follow", FIELD_FLAG}, {"off", FIELD_FLAG},    {"user", FIELD_NUMBER},
+};
+
+const struct control_command *control_command_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* What the field's value should be instead, or NULL when it is right. */
+static const char *expected(const char *name, const json_t *value)
+{
+    size_t i = 0;
+    while (strcmp(fields[i].name, name) != 0)
+        i++;
+    switch (fields[i].type) {
+    case FIELD_TEXT:
+        return json_is_string(value) && strlen(json_string_value(value)) == json_string_length(value)
+                   ? NULL
+                   : "a text without NUL";
+    case FIELD_BYTES:
+        return json_is_string(value) ? NULL : "a text";
+    case FIELD_FLAG:
+        return json_is_boolean(value) ? NULL : "true or false";
+    default:
+        return json_is_integer(value) ? NULL : "a whole number";
+    }
+}
+
+static bool knows(const struct control_command *command, const char *field)
+{
+    static const char *const always[] = {"v", "command", "id"};
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        if (strcmp(field, always[i]) == 0)
+            return true;
+    for (size_t i = 0; i < COMMAND_FIELDS && command->fields[i]; i++)
+        if (strcmp(field, command->fields[i]) == 0)
+            return true;
+    return false;
+}
+
+char *control_command_check(const struct control_command *command, const json_t *body)
+{
+    const char *field;
+    json_t *value;
+    json_object_foreach((json_t *)body, field, value)
+    {
+        if (!knows(command, field))
+            return xasprintf("\"%s\" knows no \"%s\"", command->name, field);
+    }
+    for (size_t i = 0; i < COMMAND_FIELDS && command->fields[i]; i++) {
+        value = json_object_get(body, command->fields[i]);
+        if (!value && i < command->required)
+            return xasprintf("\"%s\" needs \"%s\"", command->name, command->fields[i]);
+        const char *right = value ? expected(command->fields[i], value) : NULL;
+        if (right)
+            return xasprintf("\"%s\" should be %s", command->fields[i], right);
+    }
+    return NULL;
+}
