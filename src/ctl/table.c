@@ -1,0 +1,102 @@
+#include "table.h"
+
+#include <stdlib.h>
+
+#include "display.h"
+#include "vspc/mem.h"
+
+enum { GAP = 2 };
+
+struct table {
+    const struct table_column *columns;
+    unsigned count;
+    char **cells;
+    size_t len, cap;
+};
+
+struct table *table_new(const struct table_column *columns, unsigned count)
+{
+    struct table *table = xcalloc(1, sizeof *table);
+    table->columns = columns;
+    table->count = count;
+    return table;
+}
+
+void table_put(struct table *table, char *text)
+{
+    if (table->len == table->cap) {
+        table->cap = table->cap ? 2 * table->cap : 256;
+        table->cells = xrealloc(table->cells, table->cap * sizeof *table->cells);
+    }
+    table->cells[table->len++] = text;
+}
+
+/* How wide each column would like to be. */
+static void measure(const struct table *table, bool has_titles, unsigned *widths)
+{
+    for (unsigned i = 0; i < table->count; i++)
+        widths[i] = has_titles ? shown_width(table->columns[i].title) : 0;
+    for (size_t i = 0; i < table->len; i++) {
+        unsigned width = shown_width(table->cells[i]);
+        if (width > widths[i % table->count])
+            widths[i % table->count] = width;
+    }
+}
+
+/* Takes from the widest column that may be cut, until all fit or none can give more. */
+static void narrow(const struct table *table, unsigned columns, unsigned *widths)
+{
+    unsigned total = GAP * (table->count - 1);
+    for (unsigned i = 0; i < table->count; i++)
+        total += widths[i];
+    for (; total > columns; total--) {
+        unsigned widest = table->count;
+        for (unsigned i = 0; i < table->count; i++)
+            if (table->columns[i].least && widths[i] > table->columns[i].least &&
+                (widest == table->count || widths[i] > widths[widest]))
+                widest = i;
+        if (widest == table->count)
+            return;
+        widths[widest]--;
+    }
+}
+
+/* A cell, cut or filled to its column's width; the last one of a row has nothing behind it. */
+static void print_cell(FILE *file, const char *text, unsigned width, bool is_number, bool is_last)
+{
+    unsigned has = shown_width(text);
+    if (has > width) {
+        fwrite(text, 1, shown_cut(text, width - 1), file);
+        fputc('~', file);
+        has = width;
+    } else {
+        if (is_number)
+            fprintf(file, "%*s", (int)(width - has), "");
+        fputs(text, file);
+        if (is_number)
+            has = width;
+    }
+    if (is_last)
+        fputc('\n', file);
+    else
+        fprintf(file, "%*s", (int)(width - has + GAP), "");
+}
+
+void table_print(struct table *table, FILE *file, unsigned columns, bool has_titles)
+{
+    unsigned *widths = xcalloc(table->count, sizeof *widths);
+    measure(table, has_titles, widths);
+    if (columns)
+        narrow(table, columns, widths);
+    for (unsigned i = 0; has_titles && i < table->count; i++)
+        print_cell(file, table->columns[i].title, widths[i], table->columns[i].is_number,
+                   i + 1 == table->count);
+    for (size_t i = 0; i < table->len; i++) {
+        size_t at = i % table->count;
+        print_cell(file, table->cells[i], widths[at], table->columns[at].is_number, at + 1 == table->count);
+        free(table->cells[i]);
+    }
+    free(table->cells);
+    free(widths);
+    free(table);
+}
