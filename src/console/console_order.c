@@ -40,6 +40,8 @@ void console_order_fill_show(struct console_order *order, const struct console *
     console_fill_row(console, &order->row);
     snprintf(order->identity, sizeof order->identity, "%s", identity.s);
     order->worker = console->owner->worker;
+    free(order->log);
+    order->log = console_log_path(console->log);
     order->scrollback = (size_t)(console->ring.end - console_replay_from(console));
     if (console->vm)
         sock_addr_format(&console->vm->peer, order->peer_text);
