@@ -9,7 +9,7 @@
 static const struct command_option no_options[] = {{0}};
 static const struct command_option stats_options[] = {
     {'j', "json", NULL, "prints one JSON object"},
-    {'p', "prometheus", NULL, "prints Prometheus' text format, for a textfile collector"},
+    {'p', "prometheus", NULL, "prints Prometheus' text format"},
     {0},
 };
 static const struct command_option drain_options[] = {

@@ -38,7 +38,7 @@ void fail(enum ctl_exit code, const char *format, ...)
     va_start(args, format);
     complain_list(format, args);
     va_end(args);
-    exit(code);
+    exit((int)code);
 }
 
 void fail_usage(const struct call *call, const char *format, ...)

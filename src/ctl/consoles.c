@@ -26,7 +26,7 @@ json_t *consoles_list(struct ctl_conn *conn)
             json_decref(line);
             return consoles;
         } else
-            exit(ctl_complain(line, NULL));
+            exit((int)ctl_complain(line, NULL));
         json_decref(line);
     }
 }

@@ -178,7 +178,7 @@ json_t *ctl_ask(struct ctl_conn *conn, json_t *request)
     if (!answer)
         fail(CTL_FAILED, "%s", conn->why);
     if (!ctl_is_ok(answer))
-        exit(ctl_complain(answer, NULL));
+        exit((int)ctl_complain(answer, NULL));
     return answer;
 }
 

@@ -48,8 +48,20 @@ size_t shown_one(const char *text, size_t len, char out[SHOWN_ONE])
     return n;
 }
 
+/* How many bytes at the beginning of text are printable ASCII, but backslashes: most text is nothing else,
+ * and thousands of rows are not to go through the locale for it. */
+static size_t plain_len(const char *text, size_t len)
+{
+    size_t n = 0;
+    while (n < len && text[n] >= 0x20 && text[n] < 0x7f && text[n] != '\\')
+        n++;
+    return n;
+}
+
 char *shown(const char *text, size_t len)
 {
+    if (plain_len(text, len) == len)
+        return xmemdup0(text, len);
     char *result = xmalloc(len * SHOWN_ONE + 1), *at = result;
     while (len) {
         char one[SHOWN_ONE];
@@ -97,9 +109,11 @@ size_t shown_cut(const char *text, unsigned width)
 
 unsigned shown_width(const char *text)
 {
-    unsigned width = 0;
-    size_t len = strlen(text);
+    size_t len = strlen(text), plain = plain_len(text, len);
+    unsigned width = (unsigned)plain;
     mbstate_t state = {0};
+    text += plain;
+    len -= plain;
     while (len) {
         wchar_t c;
         size_t n = mbrtowc(&c, text, len, &state);

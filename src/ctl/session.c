@@ -103,9 +103,10 @@ static void on_object(void *arg, uint8_t option, const uint8_t *data, size_t len
         session_tell(s, "%s", text);
         free(text);
     } else if (json_object_get(object, "error")) {
-        char *message = shown_field(object, "message");
-        session_tell(s, "%s", *message ? message : "refused");
+        char *message = shown_field(object, "message"), *holder = shown_field(object, "holder");
+        session_tell(s, "%s%s%s", *message ? message : "refused", *holder ? ": " : "", holder);
         s->is_change_awaited = false;
+        free(holder);
         free(message);
     }
     json_decref(object);

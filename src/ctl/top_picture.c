@@ -9,7 +9,7 @@
 #include "table.h"
 #include "vspc/loop.h"
 
-enum { HEAD_LINES = 6 };
+enum { HEAD_LINES = 8, WORKERS_SHOWN = 8 };
 
 static const struct table_column columns[] = {
     {"NAME", false, 10},    {"STATE", false, 5},  {"PORT", true, 0},    {"USERS", true, 0},
@@ -27,7 +27,8 @@ void top_look(struct top_sample *sample, struct ctl_conn *conn)
 {
     size_t i;
     json_t *console, *seen = json_object();
-    json_t *stats = ctl_ask(conn, ctl_request("stats", NULL));
+    json_t *answer = ctl_ask(conn, ctl_request("stats", NULL));
+    json_t *stats = json_incref(json_object_get(answer, "stats"));
     json_t *version = ctl_ask(conn, ctl_request("version", NULL));
     json_t *all = consoles_list(conn);
     uint64_t now = clock_ms();
@@ -47,15 +48,18 @@ void top_look(struct top_sample *sample, struct ctl_conn *conn)
     }
     free(sample->rows);
     json_decref(sample->consoles);
-    json_decref(sample->stats);
+    json_decref(sample->stats_before);
     json_decref(sample->version);
     sample->consoles = seen;
     sample->rows = rows;
     sample->len = i;
     sample->at_ms = now;
+    sample->stats_before = sample->stats;
     sample->stats = stats;
+    sample->seconds = seconds;
     sample->version = version;
     json_decref(all);
+    json_decref(answer);
 }
 
 void top_free(struct top_sample *sample)
@@ -63,6 +67,7 @@ void top_free(struct top_sample *sample)
     free(sample->rows);
     json_decref(sample->consoles);
     json_decref(sample->stats);
+    json_decref(sample->stats_before);
     json_decref(sample->version);
     *sample = (struct top_sample){0};
 }
@@ -148,6 +153,53 @@ static void print_totals(const struct top_sample *sample, FILE *file, unsigned w
                width);
 }
 
+/* A figure, which may be one of a family, by its label; 0 when there is none. */
+static double figure(const json_t *stats, const char *metric, const char *label)
+{
+    const json_t *value = json_object_get(stats, metric);
+    return json_number_value(label ? json_object_get(value, label) : value);
+}
+
+/* How busy each worker was, and how long a message to it took. */
+static void print_workers(const struct top_sample *sample, FILE *file, unsigned width)
+{
+    static const char cpu[] = "vspc_worker_cpu_seconds_total", latency[] = "vspc_worker_latency_seconds";
+    json_t *workers = json_object_get(sample->stats, latency);
+    const char *label;
+    json_t *value;
+    unsigned shown_workers = 0;
+    char *line = xasprintf("Workers %zu:", json_object_size(workers));
+    json_object_foreach(workers, label, value)
+    {
+        double used = figure(sample->stats, cpu, label) - figure(sample->stats_before, cpu, label);
+        double percent = sample->stats_before && sample->seconds > 0 ? 100 * used / sample->seconds : 0;
+        if (shown_workers++ == WORKERS_SHOWN)
+            break;
+        char *longer = xasprintf("%s  %.0f%% CPU, %.1f ms", line, percent, 1000 * json_number_value(value));
+        free(line);
+        line = longer;
+    }
+    print_line(file, line, width);
+}
+
+/* What vspcd depends on, and what it could run out of. */
+static void print_surroundings(const struct top_sample *sample, FILE *file, unsigned width)
+{
+    char queued[DISPLAY_SHORT], memory[DISPLAY_SHORT];
+    const json_t *stats = sample->stats;
+    print_line(
+        file,
+        xasprintf(
+            "Redis %s, %.0f waiting   logs %s, %s waiting   descriptors %.0f used, %.0f left   memory %s",
+            figure(stats, "vspc_redis_up", NULL) > 0 ? "up" : "DOWN",
+            figure(stats, "vspc_mapping_queue_length", NULL),
+            figure(stats, "vspc_console_log_failing", NULL) > 0 ? "FAILING" : "good",
+            size_short(figure(stats, "vspc_console_log_queued_bytes", NULL), queued),
+            figure(stats, "vspc_descriptors_used", NULL), figure(stats, "vspc_descriptors_left", NULL),
+            size_short(figure(stats, "process_resident_memory_bytes", NULL), memory)),
+        width);
+}
+
 static void put_row(struct table *table, const struct top_row *row)
 {
     char text[DISPLAY_SHORT];
@@ -166,6 +218,8 @@ void top_print(struct top_sample *sample, FILE *file, enum top_order order, unsi
 {
     qsort(sample->rows, sample->len, sizeof *sample->rows, orders[order].compare);
     print_totals(sample, file, width);
+    print_workers(sample, file, width);
+    print_surroundings(sample, file, width);
     fputc('\n', file);
     struct table *table = table_new(columns, sizeof columns / sizeof *columns);
     size_t shown_rows = sample->len;

@@ -18,7 +18,9 @@ struct top_row {
 /* Two looks at vspcd, and what has changed between them. All zero is none yet. */
 struct top_sample {
     json_t *stats, *version;
-    json_t *consoles; /* handle -> console, of the look before the last */
+    json_t *stats_before; /* NULL: this is the first look */
+    double seconds;       /* between the two */
+    json_t *consoles;     /* handle -> console, of the look before the last */
     struct top_row *rows;
     size_t len;
     double from_vms, to_vms; /* of all */

@@ -1,0 +1,229 @@
+/* vspcctl attach, on a terminal and in scripts, with the real daemon. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "ctl_run.h"
+#include "probe.h"
+#include "terminal.h"
+
+TestSuite(vspcctl_attach, .timeout = 240);
+
+enum { PASTE = 2 * 1024 * 1024 };
+
+struct scene {
+    struct daemon *d;
+    struct vm_link *vm;
+};
+
+static struct scene set_up(void)
+{
+    struct scene s = {.d = daemon_new(VSPCD, 8)};
+    daemon_start(s.d);
+    s.vm = vm_start_named(s.d, "web-1");
+    probe_port(s.d, "web-1");
+    return s;
+}
+
+static void tear_down(struct scene *s)
+{
+    vm_stop(s->vm);
+    if (s->d->pid)
+        daemon_stop(s->d);
+}
+
+/* vspcctl attach on a terminal, with one more option or NULL, once it is connected. */
+static struct terminal *attach(struct scene *s, char *option)
+{
+    struct terminal *t =
+        terminal_run((char *[]){VSPCCTL, "-s", s->d->control, "attach", "web-1", option, NULL});
+    terminal_wait(t, "Connected to web-1 (", SOON);
+    terminal_wait(t, "then ? for help.", SOON);
+    return t;
+}
+
+static bool is_cooked(const struct terminal *t)
+{
+    struct termios mode;
+    cr_assert_eq(tcgetattr(t->fd, &mode), 0);
+    return (mode.c_lflag & ICANON) && (mode.c_lflag & ECHO) && (mode.c_lflag & ISIG) &&
+           (mode.c_oflag & OPOST);
+}
+
+/* It must end so, and leave its terminal as it was. */
+static void expect_end(struct terminal *t, int status)
+{
+    int got = terminal_wait_exit(t, SOON);
+    cr_assert_eq(got, status, "it ended with status %#x", (unsigned)got);
+    cr_assert(is_cooked(t), "the terminal is still raw");
+    terminal_close(t);
+}
+
+Test(vspcctl_attach, what_is_typed_and_printed_comes_through)
+{
+    struct scene s = set_up();
+    struct terminal *t = attach(&s, NULL);
+    cr_assert(!is_cooked(t));
+    vm_print_text(s.vm, "login: ");
+    terminal_wait(t, "login: ", SOON);
+    terminal_type(t, "root\r\x03\x1a\xff\x1d\x1d");
+    vm_expect_text(s.vm, "root\r\x03\x1a\xff\x1d", SOON);
+    terminal_type(t, "\x1d"
+                     "b");
+    WAIT_FOR(vm_link_pump(s.vm) == 0 && s.vm->breaks == 1, SOON, "no BREAK");
+    terminal_type(t, "\x1d.");
+    expect_end(t, 0);
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, keys_behind_the_escape_do_what_help_says)
+{
+    struct scene s = set_up();
+    struct terminal *t = attach(&s, NULL);
+    vm_print_text(s.vm, "login: ");
+    terminal_wait(t, "login: ", SOON);
+    terminal_type(t, "\x1d?");
+    terminal_wait(t, "send a BREAK", SOON);
+    terminal_wait(t, "itself, to the console]", SOON);
+    terminal_type(t, "\x1dw");
+    terminal_wait(t, "control, rw]", SOON);
+    terminal_type(t, "\x1dl");
+    terminal_wait(t, "login: ", SOON);
+    terminal_type(t, "\x1dr");
+    terminal_wait(t, "[vspc: read-only", SOON);
+    terminal_type(t, "unheard");
+    terminal_type(t, "\x1dr");
+    terminal_wait(t, "[vspc: read-write]", SOON);
+    terminal_type(t, "heard\x1d!");
+    vm_expect_text(s.vm, "heard", SOON);
+    terminal_wait(t, "no such key", SOON);
+    terminal_type(t, "\x1d.");
+    expect_end(t, 0);
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, exclusive_access_is_kept_and_taken_by_force)
+{
+    struct scene s = set_up();
+    struct terminal *first = attach(&s, "--exclusive-write");
+    ctl_expect(s.d, 4, "exclusive access", CTL("attach", "web-1"));
+    ctl_expect(s.d, 4, "exclusive access", CTL("send", "web-1", "x"));
+    ctl_expect(s.d, 0, "", CTL("send", "--force", "web-1", "x"));
+    vm_expect_text(s.vm, "x", SOON);
+    struct terminal *second = attach(&s, "--fallback");
+    terminal_type(second, "unheard");
+    terminal_wait(second, "[vspc: read-only", SOON);
+    terminal_type(second, "\x1d"
+                          "f");
+    terminal_wait(first, "has taken write access", SOON);
+    terminal_type(second, "second");
+    vm_expect_text(s.vm, "second", SOON);
+    terminal_type(first, "\x1d.");
+    terminal_type(second, "\x1d.");
+    expect_end(first, 0);
+    expect_end(second, 0);
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, a_signal_leaves_the_terminal_as_it_was)
+{
+    static const int signals[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT};
+    struct scene s = set_up();
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        struct terminal *t = attach(&s, NULL);
+        kill(t->pid, signals[i]);
+        int status = terminal_wait_exit(t, SOON);
+        cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == signals[i], "status %#x", (unsigned)status);
+        cr_assert(is_cooked(t), "signal %d leaves the terminal raw", signals[i]);
+        terminal_close(t);
+    }
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, a_stop_lends_the_terminal_to_the_shell)
+{
+    struct scene s = set_up();
+    struct terminal *t = attach(&s, NULL);
+    int status;
+    kill(t->pid, SIGTSTP);
+    WAIT_FOR(waitpid(t->pid, &status, WUNTRACED | WNOHANG) == t->pid, SOON, "it does not stop");
+    cr_assert(WIFSTOPPED(status) && is_cooked(t));
+    kill(t->pid, SIGCONT);
+    WAIT_FOR(!is_cooked(t), SOON, "the terminal does not become raw again");
+    terminal_type(t, "\x1d.");
+    expect_end(t, 0);
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, the_end_of_the_server_ends_it_with_1)
+{
+    struct scene s = set_up();
+    struct terminal *t = attach(&s, NULL);
+    daemon_kill(s.d);
+    terminal_wait(t, "vspcd has closed the connection", SOON);
+    expect_end(t, 1 << 8);
+    vm_link_wait_closed(s.vm, SOON);
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, a_script_types_and_leaves_when_it_is_silent)
+{
+    struct scene s = set_up();
+    struct ctl_run *run = ctl_start(s.d, "uname\n\x1d.", 8, CTL("attach", "web-1"));
+    vm_expect_text(s.vm, "uname\n\x1d.", SOON);
+    vm_print_text(s.vm, "Linux\xff\r\n");
+    ctl_wait(run, 0);
+    cr_assert_str_eq(run->out, "Linux\xff\r\n");
+    cr_assert(strstr(run->err, "Connected to web-1") && !strstr(run->err, "Escape"), "%s", run->err);
+    ctl_end(run);
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, a_large_paste_loses_nothing)
+{
+    struct scene s = set_up();
+    char *paste = xmalloc(PASTE);
+    for (size_t i = 0; i < PASTE; i++)
+        paste[i] = (char)(i * 2654435761u >> 13);
+    struct ctl_run *run = ctl_start(s.d, paste, PASTE, CTL("attach", "web-1"));
+    vm_expect(s.vm, paste, PASTE, SOON);
+    ctl_wait(run, 0);
+    ctl_end(run);
+    free(paste);
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, a_monitor_watches_until_it_is_ended)
+{
+    struct scene s = set_up();
+    struct ctl_run *run = ctl_start(s.d, "unheard", 7, CTL("attach", "--monitor", "--wait", "0", "web-1"));
+    vm_print_text(s.vm, "one");
+    ctl_wait_printed(run, "one", SOON);
+    vm_print_text(s.vm, "two");
+    ctl_wait_printed(run, "onetwo", SOON);
+    ctl_end(run);
+    ctl_expect(s.d, 0, "", CTL("send", "web-1", "heard"));
+    vm_expect_text(s.vm, "heard", SOON);
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, top_fills_the_terminal_and_gives_it_back)
+{
+    struct scene s = set_up();
+    setenv("TERM", "xterm", 1);
+    struct terminal *t = terminal_run((char *[]){VSPCCTL, "-s", s.d->control, "top", NULL});
+    terminal_wait(t, "Consoles 1:", SOON);
+    terminal_wait(t, "web-1", SOON);
+    terminal_type(t, "q");
+    expect_end(t, 0);
+    t = terminal_run((char *[]){VSPCCTL, "-s", s.d->control, "top", NULL});
+    terminal_wait(t, "web-1", SOON);
+    kill(t->pid, SIGTERM);
+    expect_end(t, 0);
+    tear_down(&s);
+}
