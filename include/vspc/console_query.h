@@ -46,6 +46,7 @@ struct console_list {
     struct console_owner *owner;
     struct console_row *rows; /* the answer; those that have a user port */
     size_t len;
+    size_t cap; /* rows there is memory for */
 };
 
 /* query: the caller's three fields. Frees nothing of it. */

@@ -8,6 +8,8 @@
 
 #include "console_order.h"
 
+enum { LIST_SPARE = 256 }; /* rows for consoles that come while the question is on its way */
+
 /* Letter: an answer has arrived. */
 static void on_answer(void *arg)
 {
@@ -46,21 +48,20 @@ void console_fill_row(const struct console *console, struct console_row *row)
     row->bytes_to_vm = console->bytes_to_vm;
 }
 
-/* Letter. One walk and one allocation: thousands of consoles are not to keep bytes waiting. */
+/* Letter. One walk into memory that is there: thousands of consoles are not to keep bytes waiting. */
 static void on_list(void *arg)
 {
     struct console_list *list = arg;
     struct console *console;
-    size_t count = 0;
     DL_FOREACH(list->owner->consoles, console)
     {
-        count += console_is_shown(console);
-    }
-    list->rows = xmalloc(count * sizeof *list->rows);
-    DL_FOREACH(list->owner->consoles, console)
-    {
-        if (console_is_shown(console))
-            console_fill_row(console, &list->rows[list->len++]);
+        if (!console_is_shown(console))
+            continue;
+        if (list->len == list->cap) {
+            list->cap += LIST_SPARE;
+            list->rows = xrealloc(list->rows, list->cap * sizeof *list->rows);
+        }
+        console_fill_row(console, &list->rows[list->len++]);
     }
     console_query_answer(&list->query);
 }
@@ -70,6 +71,10 @@ void console_list_ask(struct console_owner *owner, const struct console_query *q
     struct console_list *list = xcalloc(1, sizeof *list);
     list->query = *query;
     list->owner = owner;
+    /* Memory that was never touched costs more than filling it in; that is for the caller's thread. */
+    list->cap = figure_read(&owner->figures, FIGURE_CONSOLES) + LIST_SPARE;
+    list->rows = xmalloc(list->cap * sizeof *list->rows);
+    memset(list->rows, 0, list->cap * sizeof *list->rows);
     loop_post(owner->loop, on_list, list);
 }
 

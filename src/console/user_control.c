@@ -60,7 +60,7 @@ void user_control_tell_access(struct user_conn *user)
 void user_control_put_access(const struct user_conn *user, struct bytes *out)
 {
     struct attached *attached = user->attached;
-    if (!attached || !attached->owes_access)
+    if (!attached->owes_access)
         return;
     attached->owes_access = false;
     put_object(out, json_pack("{s:s,s:b,s:o}", "access", console_access_name(access_of(user)), "writes",

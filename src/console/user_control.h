@@ -29,7 +29,7 @@ void user_control_take(struct user_conn *user);
 void user_control_put_notice(struct bytes *out, const char *text, size_t len);
 /* Its access, or who is in its way, has changed; flush tells it. */
 void user_control_tell_access(struct user_conn *user);
-/* Appends its access, if that is owed. */
+/* Appends its access, if that is owed; user->attached is set. */
 void user_control_put_access(const struct user_conn *user, struct bytes *out);
 
 #endif

@@ -143,9 +143,9 @@ static void gather(struct user_conn *user, struct outgoing *out)
     struct iovec data[2];
     out->len = 0;
     out->copied_len = 0;
-    release_notices(user);
-    if (user->control.len < USER_ANSWERS_MAX)
+    if (user->attached && user->control.len < USER_ANSWERS_MAX)
         user_control_put_access(user, &user->control);
+    release_notices(user);
     if (user->owes_escape)
         put_piece(out, PIECE_OWED, &escape_byte, 1);
     if (user->control.len)

@@ -1,7 +1,6 @@
 #include "vm_conn.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -200,12 +199,11 @@ void vm_conn_deliver_early(struct vm_conn *conn, size_t len)
 {
     struct console *console = conn->console;
     const struct vm_handshake *handshake = conn->handshake;
-    if (handshake->early_dropped) {
-        char text[96];
-        snprintf(text, sizeof text, "Serial data from before identification was dropped bytes=%u",
-                 handshake->early_dropped);
-        vm_conn_log(conn, &conn->owner->failures, LOG_LEVEL_INFO, text);
-    }
+    unsigned suppressed;
+    if (handshake->early_dropped &&
+        log_rate_allows(&conn->owner->failures, loop_now(conn->owner->loop), &suppressed))
+        log_info("Serial data from before identification was dropped vm=%s bytes=%u not_logged_before=%u",
+                 quote(conn->ext.name, conn->ext.name_len).s, handshake->early_dropped, suppressed);
     console_make_room(console, handshake->early.len + len);
     console_output(console, bytes_at(&handshake->early), handshake->early.len);
     vm_handshake_end(conn);

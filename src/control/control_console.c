@@ -1,5 +1,6 @@
 /* Commands to one console: the way to it, and the answers that come back. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +50,7 @@ static void name_peer(struct control_peer *peer, const struct control_request *r
     const char *as = control_request_text(request, "as", &len);
     *peer = request->peer;
     if (as)
-        strncpy(peer->as, printable(as, len).s, QUERY_WHO_MAX);
+        snprintf(peer->as, sizeof peer->as, "%.*s", QUERY_WHO_MAX, printable(as, len).s);
 }
 
 /* What others are told when the console is somebody's. */

@@ -106,6 +106,7 @@ static void list_ready(struct control_list *list)
     }
     list->waiting = NULL;
     list_unref(list);
+    begin_next(control);
 }
 
 static void on_timeout(struct loop_timer *timer)
