@@ -23,7 +23,11 @@ struct quoted quote(const void *data, size_t len);
 /* The same without the quotes, for a notice on a user's terminal. */
 struct quoted printable(const void *data, size_t len);
 
-/* Valid UTF-8: each byte that does not belong into it becomes U+FFFD. out has room for 3 * len bytes. Result:
+/* How many bytes the character at the head of a text has; 0 when there is none that is well-formed (RFC 3629:
+ * the shortest form, no surrogates, nothing beyond U+10FFFF). */
+size_t utf8_char_len(const uint8_t *in, size_t len);
+/* Valid UTF-8: each byte that does not belong into it becomes U+FFFD, and so does NUL, which many readers of
+ * JSON cannot take. out has room for 3 * len bytes. Result:
  * how many there are. */
 size_t text_utf8(const void *data, size_t len, char *out);
 

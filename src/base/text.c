@@ -45,9 +45,7 @@ struct quoted printable(const void *data, size_t len)
     return q;
 }
 
-/* How many bytes the character at the head of a text has; 0 when there is none that is well-formed (RFC 3629:
- * the shortest form, no surrogates, nothing beyond U+10FFFF). */
-static size_t utf8_char_len(const uint8_t *in, size_t len)
+size_t utf8_char_len(const uint8_t *in, size_t len)
 {
     uint8_t first = in[0];
     size_t need = first < 0x80   ? 1
@@ -71,7 +69,7 @@ size_t text_utf8(const void *data, size_t len, char *out)
     const uint8_t *in = data;
     size_t n = 0;
     for (size_t at = 0; at < len;) {
-        size_t have = utf8_char_len(in + at, len - at);
+        size_t have = in[at] ? utf8_char_len(in + at, len - at) : 0;
         memcpy(out + n, have ? (const char *)in + at : "\xef\xbf\xbd", have ? have : 3);
         n += have ? have : 3;
         at += have ? have : 1;

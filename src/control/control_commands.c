@@ -7,6 +7,7 @@
 #include "control/control_json.h"
 #include "control/control_parts.h"
 #include "control/stats.h"
+#include "vspc/console_json.h"
 
 enum { NOTICE_MAX = 1000 }; /* bytes of a line to users */
 
@@ -131,8 +132,8 @@ static void run_version(struct control_request *request)
     const char *node_id = server->config(server->arg)->server.node_id;
     control_request_succeed(request,
                             json_pack("{s:s, s:i, s:o, s:o, s:b}", "version", VSPC_VERSION, "pid",
-                                      (int)getpid(), "node_id", control_text_json(node_id, strlen(node_id)),
-                                      "started", control_time_json(request->control->started), "draining",
+                                      (int)getpid(), "node_id", console_json_text(node_id, strlen(node_id)),
+                                      "started", console_json_time(request->control->started), "draining",
                                       server->is_draining(server->arg)));
 }
 

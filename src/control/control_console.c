@@ -7,6 +7,7 @@
 #include "control/control_commands.h"
 #include "control/control_json.h"
 #include "control/control_parts.h"
+#include "vspc/console_json.h"
 
 enum { ANSWER_MS = 5000 }; /* for the workers */
 
@@ -56,23 +57,13 @@ static void name_peer(struct control_peer *peer, const struct control_request *r
 /* What others are told when the console is somebody's. */
 static json_t *holder_json(const struct console_order *order)
 {
-    return order->holder[0] ? control_text_json(order->holder, strlen(order->holder)) : json_null();
+    return order->holder[0] ? console_json_text(order->holder, strlen(order->holder)) : json_null();
 }
 
 static json_t *show_json(const struct control_request *request, const struct console_order *order)
 {
-    const char *advertise = request->control->server->config(request->control->server->arg)->server.advertise;
-    char *endpoint = xasprintf(strchr(advertise, ':') ? "[%s]:%u" : "%s:%u", advertise, order->row.port);
-    json_t *console = control_row_json(&order->row);
-    json_t *log = order->log ? control_text_json(order->log, strlen(order->log)) : json_null();
-    json_t *more = json_pack("{s:s, s:i, s:o, s:s, s:I, s:o, s:o}", "identity", order->identity, "worker",
-                             (int)order->worker, "endpoint", control_text_json(endpoint, strlen(endpoint)),
-                             "peer", order->peer_text, "scrollback", (json_int_t)order->scrollback, "holder",
-                             holder_json(order), "log", log);
-    json_object_update(console, more);
-    json_decref(more);
-    free(endpoint);
-    return json_pack("{s:o}", "console", console);
+    const struct config *config = request->control->server->config(request->control->server->arg);
+    return json_pack("{s:o}", "console", console_json_show(order, config->server.advertise));
 }
 
 static json_t *users_json(const struct console_order *order)
@@ -182,7 +173,7 @@ static void fail_ambiguous(struct control_request *request, bool exact, unsigned
         const struct console_find *find = request->finds[i];
         for (unsigned j = 0; j < find->len && json_array_size(candidates) < QUERY_MATCHES; j++)
             if (find->matches[j].is_exact == exact)
-                json_array_append_new(candidates, control_row_json(&find->matches[j].row));
+                json_array_append_new(candidates, console_json_row(&find->matches[j].row));
     }
     json_t *members = json_pack("{s:o, s:i}", "candidates", candidates, "count", (int)count);
     control_request_fail(request, "ambiguous", members, "%u consoles have such a name or UUID", count);

@@ -2,22 +2,7 @@
 
 #include <string.h>
 
-/* How many bytes the character at in has, if it is valid UTF-8 (no surrogate, nothing longer than need be);
- * 0: it is not. */
-static size_t character_len(const uint8_t *in, size_t left)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = in[0] < 0x80 ? 1 : in[0] >> 5 == 6 ? 2 : in[0] >> 4 == 14 ? 3 : in[0] >> 3 == 30 ? 4 : 0;
-    if (len <= 1 || len > left)
-        return len > left ? 0 : len;
-    uint32_t point = in[0] & (0x7fu >> len);
-    for (size_t i = 1; i < len; i++) {
-        if (in[i] >> 6 != 2)
-            return 0;
-        point = point << 6 | (in[i] & 0x3fu);
-    }
-    return point < least[len] || point > 0x10ffff || point >> 11 == 0x1b ? 0 : len;
-}
+#include "vspc/console_json.h"
 
 /* The functions below write at out and return where they ended. */
 
@@ -44,7 +29,7 @@ static char *put_escaped(char *out, const void *data, size_t len)
             *out++ = (char)*in++;
             continue;
         }
-        size_t n = *in ? character_len(in, (size_t)(end - in)) : 0;
+        size_t n = *in ? utf8_char_len(in, (size_t)(end - in)) : 0;
         if (n == 0) {
             out = put(out, "\xef\xbf\xbd");
             in++;
@@ -90,8 +75,6 @@ static char *put_number(char *out, const char *member, uint64_t number)
     *out++ = ',';
     return out;
 }
-
-enum { TIME_TEXT = 40 };
 
 static char *put_time(char *out, time_t time)
 {
@@ -156,41 +139,12 @@ size_t control_event_write(const struct event *event, char out[CONTROL_EVENT_MAX
     return end_object(out, at);
 }
 
-json_t *control_row_json(const struct console_row *row)
-{
-    char text[CONTROL_ROW_MAX];
-    return json_loadb(text, control_row_write(row, text), 0, NULL);
-}
-
-json_t *control_text_json(const void *data, size_t len)
-{
-    const uint8_t *in = data;
-    struct bytes valid = {0};
-    for (size_t i = 0; i < len;) {
-        size_t n = in[i] ? character_len(in + i, len - i) : 0;
-        if (n)
-            bytes_put(&valid, in + i, n);
-        else
-            bytes_put(&valid, "\xef\xbf\xbd", 3);
-        i += n ? n : 1;
-    }
-    json_t *text = json_stringn(len ? (const char *)bytes_at(&valid) : "", valid.len);
-    bytes_clear(&valid);
-    return text;
-}
-
-json_t *control_time_json(time_t time)
-{
-    char text[TIME_TEXT];
-    return json_stringn(text, (size_t)(put_time(text, time) - text));
-}
-
 json_t *control_user_json(const struct user_row *user)
 {
-    json_t *who = control_text_json(user->who, strlen(user->who));
+    json_t *who = console_json_text(user->who, strlen(user->who));
     return json_pack("{s:I, s:s, s:o, s:s, s:b, s:o, s:I, s:I, s:I}", "id", (json_int_t)user->id, "kind",
                      user->kind, "who", who, "access", console_access_name(user->access), "writes",
-                     user->writes, "since", control_time_json(user->since), "bytes_to_user",
+                     user->writes, "since", console_json_time(user->since), "bytes_to_user",
                      (json_int_t)user->bytes_to_user, "bytes_from_user", (json_int_t)user->bytes_from_user,
                      "behind", (json_int_t)user->behind);
 }

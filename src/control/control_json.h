@@ -21,11 +21,7 @@ size_t control_row_write(const struct console_row *row, char out[CONTROL_ROW_MAX
 /* Likewise. */
 size_t control_event_write(const struct event *event, char out[CONTROL_EVENT_MAX]);
 
-/* New references. */
-json_t *control_row_json(const struct console_row *row);
+/* Result: a new reference. */
 json_t *control_user_json(const struct user_row *user);
-json_t *control_text_json(const void *data, size_t len);
-/* RFC 3339, UTC. */
-json_t *control_time_json(time_t time);
 
 #endif

@@ -9,6 +9,7 @@
 #include "control/control_commands.h"
 #include "control/control_json.h"
 #include "control/control_parts.h"
+#include "vspc/console_json.h"
 
 static void free_finds(struct control_request *request)
 {
@@ -147,7 +148,7 @@ void control_request_fail(struct control_request *request, const char *error, js
     int len = vasprintf(&message, format, args);
     va_end(args);
     json_t *all = json_pack("{s:s, s:o}", "error", error, "message",
-                            control_text_json(message, len < 0 ? 0 : (size_t)len));
+                            console_json_text(message, len < 0 ? 0 : (size_t)len));
     if (members)
         json_object_update(all, members);
     json_decref(members);

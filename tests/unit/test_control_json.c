@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "control/control_json.h"
+#include "vspc/console_json.h"
 
 /* The row of a console with this name, read back. */
 static json_t *read_back(const void *name, size_t len)
@@ -22,6 +23,9 @@ static json_t *read_back(const void *name, size_t len)
     cr_assert_leq(n, sizeof text);
     json_t *object = json_loadb(text, n, 0, &error);
     cr_assert(object, "%s: %.*s", error.text, (int)n, text);
+    json_t *slowly = console_json_row(&row);
+    cr_assert(json_equal(object, slowly), "%s", json_dumps(slowly, 0));
+    json_decref(slowly);
     return object;
 }
 
@@ -29,7 +33,7 @@ static void check_name(const void *name, size_t len, const char *shown)
 {
     json_t *row = read_back(name, len);
     cr_assert_str_eq(json_string_value(json_object_get(row, "name")), shown);
-    json_t *text = control_text_json(name, len);
+    json_t *text = console_json_text(name, len);
     cr_assert_str_eq(json_string_value(text), shown);
     json_decref(text);
     json_decref(row);
