@@ -55,9 +55,11 @@ void console_list_free(struct console_list *list);
 
 /* --- The consoles of one owner that a person means. --- */
 
+/* How well a console matches. A name comes before a UUID, whose beginning may look like a word. */
+enum console_rank { MATCH_NONE, MATCH_UUID_BEGINNING, MATCH_NAME_BEGINNING, MATCH_WHOLE };
+
 struct console_match {
     struct directory_entry *entry; /* pinned, until an order brings it back or console_unpin */
-    bool is_exact;                 /* text is the whole name or UUID, with its label if there is one */
     struct console_row row;
 };
 
@@ -66,7 +68,8 @@ struct console_find {
     struct console_owner *owner;
     size_t text_len;
     char text[CONSOLE_NAME_MAX + 1 + LABEL_MAX + 1]; /* what the person gave */
-    /* The answer: exact matches only if there are any. */
+    /* The answer: those that match best. */
+    enum console_rank rank;
     struct console_match matches[QUERY_MATCHES];
     unsigned len;
     unsigned count; /* how many there are, also beyond QUERY_MATCHES */

@@ -84,8 +84,6 @@ void console_list_free(struct console_list *list)
     free(list);
 }
 
-enum match { MATCH_NONE, MATCH_BEGINNING, MATCH_EXACT };
-
 /* The text, if it is a UUID or the beginning of one. */
 struct wanted_uuid {
     size_t digits; /* 0: it is none */
@@ -118,64 +116,67 @@ static struct wanted_uuid parse_uuid(const char *text, size_t len)
 }
 
 /* How text compares with `label`, where all before it was equal to the whole of a name or UUID. has_dot: text
- * has one behind that, and a label or its beginning, or nothing. */
-static enum match match_label(const struct console *console, bool has_dot, const char *text, size_t len)
+ * has one behind that, and a label or its beginning, or nothing. beginning: what it is when more could
+ * follow.
+ */
+static enum console_rank match_label(const struct console *console, bool has_dot, const char *text,
+                                     size_t len, enum console_rank beginning)
 {
     size_t label_len = console->label_len;
     if (!has_dot)
-        return label_len ? MATCH_BEGINNING : MATCH_EXACT;
+        return label_len ? beginning : MATCH_WHOLE;
     if (!label_len || len > label_len || memcmp(text, console_label(console), len) != 0)
         return MATCH_NONE;
-    return len == label_len ? MATCH_EXACT : MATCH_BEGINNING;
+    return len == label_len ? MATCH_WHOLE : beginning;
 }
 
-static enum match match_name(const struct console *console, const char *text, size_t len)
+static enum console_rank match_name(const struct console *console, const char *text, size_t len)
 {
     size_t name_len = console->name_len;
     if (memcmp(text, console->name, len < name_len ? len : name_len) != 0)
         return MATCH_NONE;
     if (len < name_len)
-        return MATCH_BEGINNING;
+        return MATCH_NAME_BEGINNING;
     if (len == name_len)
-        return match_label(console, false, NULL, 0);
-    return text[name_len] == '.' ? match_label(console, true, text + name_len + 1, len - name_len - 1)
-                                 : MATCH_NONE;
+        return match_label(console, false, NULL, 0, MATCH_NAME_BEGINNING);
+    if (text[name_len] != '.')
+        return MATCH_NONE;
+    return match_label(console, true, text + name_len + 1, len - name_len - 1, MATCH_NAME_BEGINNING);
 }
 
-static enum match match_uuid(const struct console *console, const struct wanted_uuid *wanted)
+static enum console_rank match_uuid(const struct console *console, const struct wanted_uuid *wanted)
 {
     const char *identity = console->entry->identity;
     if (!wanted->digits || memcmp(identity, "uuid:", 5) != 0 ||
         memcmp(identity + 5, wanted->text, wanted->digits) != 0)
         return MATCH_NONE;
     if (wanted->digits < sizeof wanted->text)
-        return MATCH_BEGINNING;
-    return match_label(console, wanted->label != NULL, wanted->label, wanted->label_len);
+        return MATCH_UUID_BEGINNING;
+    return match_label(console, wanted->label != NULL, wanted->label, wanted->label_len,
+                       MATCH_UUID_BEGINNING);
 }
 
 /* Another console that the person may mean. */
-static void add_match(struct console_find *find, const struct console *console, bool is_exact)
+static void add_match(struct console_find *find, const struct console *console)
 {
     if (find->count++ >= QUERY_MATCHES)
         return;
     struct console_match *match = &find->matches[find->len++];
     match->entry = console->entry;
-    match->is_exact = is_exact;
     directory_pin(console->owner->shared->directory, match->entry);
     console_fill_row(console, &match->row);
 }
 
 /* Collects what matches that well. */
-static void collect(struct console_find *find, enum match least)
+static void collect(struct console_find *find, enum console_rank rank)
 {
     struct wanted_uuid wanted = parse_uuid(find->text, find->text_len);
     struct console *console;
     DL_FOREACH(find->owner->consoles, console)
     {
-        if (!console_is_shown(console))
-            continue;
-        if (match_name(console, find->text, find->text_len) >= least || match_uuid(console, &wanted) >= least)
-            add_match(find, console, least == MATCH_EXACT);
+        if (console_is_shown(console) &&
+            (match_name(console, find->text, find->text_len) == rank || match_uuid(console, &wanted) == rank))
+            add_match(find, console);
     }
 }
 
@@ -183,10 +184,13 @@ static void collect(struct console_find *find, enum match least)
 static void on_find(void *arg)
 {
     struct console_find *find = arg;
-    if (find->text_len)
-        collect(find, MATCH_EXACT);
-    if (find->text_len && !find->count)
-        collect(find, MATCH_BEGINNING);
+    find->rank = find->text_len ? MATCH_WHOLE : MATCH_NONE;
+    while (find->rank != MATCH_NONE) {
+        collect(find, find->rank);
+        if (find->count)
+            break;
+        find->rank--;
+    }
     console_query_answer(&find->query);
 }
 

@@ -166,14 +166,14 @@ static void give_order(struct control_request *request, struct console_match *ma
     console_order_post(order);
 }
 
-static void fail_ambiguous(struct control_request *request, bool exact, unsigned count)
+static void fail_ambiguous(struct control_request *request, enum console_rank rank, unsigned count)
 {
     json_t *candidates = json_array();
     for (unsigned i = 0; request->finds[i]; i++) {
         const struct console_find *find = request->finds[i];
-        for (unsigned j = 0; j < find->len && json_array_size(candidates) < QUERY_MATCHES; j++)
-            if (find->matches[j].is_exact == exact)
-                json_array_append_new(candidates, console_json_row(&find->matches[j].row));
+        for (unsigned j = 0;
+             find->rank == rank && j < find->len && json_array_size(candidates) < QUERY_MATCHES; j++)
+            json_array_append_new(candidates, console_json_row(&find->matches[j].row));
     }
     json_t *members = json_pack("{s:o, s:i}", "candidates", candidates, "count", (int)count);
     control_request_fail(request, "ambiguous", members, "%u consoles have such a name or UUID", count);
@@ -182,14 +182,15 @@ static void fail_ambiguous(struct control_request *request, bool exact, unsigned
 /* All owners have answered: is there one console that is meant? */
 static void choose(struct control_request *request)
 {
-    bool exact = false;
+    enum console_rank rank = MATCH_UUID_BEGINNING;
     unsigned count = 0;
     struct console_match *match = NULL;
     for (unsigned i = 0; request->finds[i]; i++)
-        exact = exact || (request->finds[i]->len && request->finds[i]->matches[0].is_exact);
+        if (request->finds[i]->rank > rank)
+            rank = request->finds[i]->rank;
     for (unsigned i = 0; request->finds[i]; i++) {
         struct console_find *find = request->finds[i];
-        if (find->len == 0 || find->matches[0].is_exact != exact)
+        if (find->rank != rank)
             continue;
         count += find->count;
         match = &find->matches[0];
@@ -197,7 +198,7 @@ static void choose(struct control_request *request)
     if (count == 0)
         control_request_fail(request, "no-such-console", NULL, "no console has such a name or UUID");
     else if (count > 1)
-        fail_ambiguous(request, exact, count);
+        fail_ambiguous(request, rank, count);
     else if (request->command->order == ORDER_ATTACH && !request->client)
         control_request_fail(request, "failed", NULL, "the client has gone");
     else

@@ -97,8 +97,7 @@ static const char other[] =
     "database = 4\nvm_port_map = p\nvm_endpoint_map = e\nvm_uuid_map = i\nactive_key_prefix = "
     "Active:VM:Port\n"
     "[control]\nsocket =\n"
-    "[log]\ndirectory = /l\nfile = {name}-{uuid32}\ntimestamps = line\nmax_size = 1MiB\nkeep = 0\ncompress = "
-    "yes\n"
+    "[log]\ndirectory = /l\nfile = {name}-{uuid32}\ntimestamps = line\nmax_size = 1MiB\nkeep = 0\ncompress = yes\n"
     "file_mode = 0600\nqueue = 1MiB\n";
 
 Test(config_print, reads_back_to_an_equal_config)

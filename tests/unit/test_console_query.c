@@ -3,22 +3,22 @@
 
 TestSuite(console_query, .init = fixture_begin, .fini = fixture_end);
 
-/* How many consoles a text means, and whether as a whole. */
-static unsigned count(const char *text, bool *is_exact)
+/* How many consoles a text means, and how well it fits them. */
+static unsigned count(const char *text, enum console_rank *rank)
 {
     struct console_find *find = fixture_find(text);
     unsigned n = find->count;
-    *is_exact = n && find->matches[0].is_exact;
+    *rank = find->rank;
     console_find_free(find);
     return n;
 }
 
-static void means(const char *text, unsigned expected, bool expected_exact)
+static void means(const char *text, unsigned expected, enum console_rank expected_rank)
 {
-    bool is_exact;
-    unsigned n = count(text, &is_exact);
+    enum console_rank rank;
+    unsigned n = count(text, &rank);
     cr_expect_eq(n, expected, "%u consoles are called %s", n, text);
-    cr_expect_eq(is_exact, expected_exact, "%s", text);
+    cr_expect_eq(rank, expected_rank, "%s", text);
 }
 
 Test(console_query, list_shows_every_console_with_what_it_is)
@@ -64,32 +64,38 @@ Test(console_query, a_name_a_uuid_or_its_beginning_finds_a_console)
     char uuid[UUID_TEXT], text[80];
     struct vm_link *vms[] = {fixture_vm("web", NULL), fixture_vm("web-1", "port=a"),
                              fixture_vm("web-1", "port=b"), fixture_vm("db", NULL)};
-    means("web", 1, true);
-    means("we", 3, false);
-    means("web-1", 2, false);
-    means("web-1.", 2, false);
-    means("web-1.a", 1, true);
-    means("web-1.c", 0, false);
-    means("web.", 0, false);
-    means("WEB", 0, false);
-    means("", 0, false);
-    means("web-1.aa", 0, false);
+    means("web", 1, MATCH_WHOLE);
+    means("we", 3, MATCH_NAME_BEGINNING);
+    means("web-1", 2, MATCH_NAME_BEGINNING);
+    means("web-1.", 2, MATCH_NAME_BEGINNING);
+    means("web-1.a", 1, MATCH_WHOLE);
+    means("web-1.c", 0, MATCH_NONE);
+    means("web.", 0, MATCH_NONE);
+    means("WEB", 0, MATCH_NONE);
+    means("", 0, MATCH_NONE);
+    means("web-1.aa", 0, MATCH_NONE);
     uuid_format(vm_options("db").uuid, uuid);
-    means(uuid, 1, true);
+    means(uuid, 1, MATCH_WHOLE);
     snprintf(text, sizeof text, "{%s}", uuid);
     for (char *c = text; *c; c++)
         *c = *c >= 'a' && *c <= 'z' ? (char)(*c - 32) : *c;
-    means(text, 1, true);
+    means(text, 1, MATCH_WHOLE);
     text[20] = 0;
-    means(text, 1, false);
+    means(text, 1, MATCH_UUID_BEGINNING);
     snprintf(text, sizeof text, "%s0", uuid);
-    means(text, 0, false);
+    means(text, 0, MATCH_NONE);
+    /* The beginning of a UUID may look like that of a name. */
+    memcpy(text, uuid, 2);
+    text[2] = 0;
+    struct vm_link *hex = fixture_vm(uuid, NULL);
+    means(text, 1, MATCH_NAME_BEGINNING);
+    vm_stop(hex);
     uuid_format(vm_options("web-1").uuid, uuid);
-    means(uuid, 2, false);
+    means(uuid, 2, MATCH_UUID_BEGINNING);
     snprintf(text, sizeof text, "%s.b", uuid);
-    means(text, 1, true);
+    means(text, 1, MATCH_WHOLE);
     text[10] = '.';
-    means(text, 0, false);
+    means(text, 0, MATCH_NONE);
     struct console_find *find = fixture_find("web");
     cr_assert_eq(directory_pins(fx.shared.directory), 1);
     console_find_free(find);
@@ -262,8 +268,8 @@ Test(console_query, what_happens_to_a_console_is_told_as_events)
     user_close(bob);
     vm_client_rename(&vm->vm, "vm2", 3);
     cr_assert_eq(vm_link_flush(vm, SOON), 0);
-    bool is_exact;
-    WAIT_FOR(count("vm2", &is_exact) == 1, SOON, "the VM keeps its name");
+    enum console_rank rank;
+    WAIT_FOR(count("vm2", &rank) == 1, SOON, "the VM keeps its name");
     vm_client_begin(&vm->vm, "1", 1);
     cr_assert_eq(vm_link_wait(vm, VM_EVENT_GOAHEAD, SOON), 0);
     vm_client_abort(&vm->vm);
