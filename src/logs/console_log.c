@@ -83,6 +83,13 @@ static bool reserve(struct console_logs *logs, size_t cost)
     return false;
 }
 
+/* Whether a log that loses may go on: not before there is so much room that its next gap is not at once. */
+static bool may_resume(struct console_logs *logs)
+{
+    return atomic_load_explicit(&logs->queued, memory_order_relaxed) <=
+           atomic_load_explicit(&logs->queue_max, memory_order_relaxed) / 2;
+}
+
 static void on_timer(struct loop_timer *timer);
 
 /* The item that takes what is put next, or NULL: it would have to be made. */
@@ -134,7 +141,7 @@ static void on_timer(struct loop_timer *timer)
 {
     struct console_log_writer *writer = container_of(timer, struct console_log_writer, timer);
     post(writer);
-    while (writer->losing && reserve(writer->logs, ITEM_COST))
+    while (writer->losing && may_resume(writer->logs) && reserve(writer->logs, ITEM_COST))
         new_item(writer->losing, ITEM_COST);
     if (writer->losing && !writer->timer.slot)
         loop_timer_arm(writer->loop, &writer->timer, GATHER_MS, on_timer);
@@ -165,7 +172,7 @@ void console_log_put(struct console_log *log, const void *data, size_t len)
     struct console_logs *logs = writer->logs;
     struct log_item *item = open_item(log);
     size_t cost = item ? len : len + ITEM_COST;
-    if (!reserve(logs, cost)) {
+    if ((log->lost && !may_resume(logs)) || !reserve(logs, cost)) {
         lose(log, len);
         return;
     }

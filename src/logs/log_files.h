@@ -31,7 +31,7 @@ struct log_file {
     struct log_file *bad_prev, *bad_next;     /* in files->failing, while is_failing */
     struct log_item *items;                   /* to be written, the oldest first */
     int fd;
-    bool mid_line; /* the file ends within a line */
+    bool mid_line; /* the file ends within a line; right since it was opened with timestamps = line */
     bool is_failing;
     uint64_t size;
     uint64_t used_ms;   /* while open: when it was last written */

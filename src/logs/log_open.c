@@ -111,10 +111,17 @@ static int open_somehow(struct log_files *files, const char *name)
     return fd;
 }
 
+/* Whether what is in the file ends within a line; only where lines begin with the time does it matter. */
+static bool ends_mid_line(const struct log_files *files, int fd, off_t size)
+{
+    uint8_t last;
+    return files->config->log.timestamps == LOG_TIMESTAMPS_LINE && size > 0 &&
+           pread(fd, &last, 1, size - 1) == 1 && last != '\n';
+}
+
 int log_file_open(struct log_files *files, struct log_file *file)
 {
     struct stat st;
-    uint8_t last;
     if (file->fd < 0) {
         if (files->open_count >= LOG_FILES_OPEN)
             close_oldest(files);
@@ -130,7 +137,7 @@ int log_file_open(struct log_files *files, struct log_file *file)
         }
         file->fd = fd;
         file->size = (uint64_t)st.st_size;
-        file->mid_line = st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) == 1 && last != '\n';
+        file->mid_line = ends_mid_line(files, fd, st.st_size);
         atomic_store_explicit(&files->logs->open_files, ++files->open_count, memory_order_relaxed);
     } else {
         DL_DELETE2(files->open, file, open_prev, open_next);

@@ -2,7 +2,6 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "mounts.h"
 #include "sticky.h"
 
 TestSuite(port_disk, .timeout = 240);
@@ -88,49 +88,10 @@ Test(port_disk, files_that_may_not_grow_are_an_outage_of_the_book_alone)
     free(book);
 }
 
-static void write_text(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd >= 0 && write(fd, text, strlen(text)) < 0)
-        fprintf(stderr, "%s: %s\n", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-}
-
-/* Gives this process, and what it starts from now on, mounts of its own. Skips the test where that is not
- * allowed. */
-static void unshare_mounts(void)
-{
-    char map[32];
-    unsigned uid = getuid(), gid = getgid();
-    /* Without privileges, in a user namespace of its own. */
-    if (unshare(CLONE_NEWNS) < 0) {
-        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-            cr_skip_test("this machine does not let us have mounts of our own");
-        write_text("/proc/self/setgroups", "deny");
-        snprintf(map, sizeof map, "0 %u 1", uid);
-        write_text("/proc/self/uid_map", map);
-        snprintf(map, sizeof map, "0 %u 1", gid);
-        write_text("/proc/self/gid_map", map);
-    }
-    cr_assert_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
-}
-
-/* Writes zeros until the disk is full. */
-static void fill(const char *path)
-{
-    static const char zeros[4096];
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    cr_assert_geq(fd, 0, "%s", path);
-    while (write(fd, zeros, sizeof zeros) > 0)
-        ;
-    close(fd);
-}
-
 Test(port_disk, full_disk_is_an_outage_of_the_book_alone_and_then_all_is_written)
 {
     uint16_t ports[VMS];
-    unshare_mounts();
+    mounts_unshare();
     struct redis *r = redis_start();
     struct daemon *d = sticky_daemon(VSPCD, r, 2 * VMS);
     char *filler = xasprintf("%s/filler", d->state_dir), *book = sticky_book(d);
@@ -139,7 +100,7 @@ Test(port_disk, full_disk_is_an_outage_of_the_book_alone_and_then_all_is_written
     daemon_start(d);
     int first = sticky_visit(d, r, "first");
     WAIT_FOR(ports_db_port(book, "first") == first, SOON, "it is not in the book");
-    fill(filler);
+    mounts_fill(filler);
     struct fleet *f = fleet_new(d, VMS, "vm-", NULL);
     fleet_connect(f, 0, VMS);
     fleet_wait_identified(f, SOON);
@@ -162,7 +123,7 @@ Test(port_disk, full_disk_is_an_outage_of_the_book_alone_and_then_all_is_written
     daemon_stop(d);
 
     /* Full from the start: what is in the book can still be read. */
-    fill(filler);
+    mounts_fill(filler);
     daemon_start(d);
     cr_assert_eq(sticky_visit(d, r, "first"), first);
     probe_wait_line(d, "Port book cannot be written", "", SOON);
@@ -176,7 +137,7 @@ Test(port_disk, full_disk_is_an_outage_of_the_book_alone_and_then_all_is_written
 Test(port_disk, full_disk_after_a_kill_gives_vms_their_ports)
 {
     uint16_t ports[VMS];
-    unshare_mounts();
+    mounts_unshare();
     struct redis *r = redis_start();
     struct daemon *d = sticky_daemon(VSPCD, r, 2 * VMS);
     char *filler = xasprintf("%s/filler", d->state_dir), *book = sticky_book(d);
@@ -185,7 +146,7 @@ Test(port_disk, full_disk_after_a_kill_gives_vms_their_ports)
     WAIT_FOR(ports_db_count(book) == VMS, SOON, "the book lacks VMs");
     daemon_kill(d);
     fleet_wait_lost(f, SOON);
-    fill(filler);
+    mounts_fill(filler);
     daemon_start(d);
     cr_assert_eq(daemon_count_log(d, "reserved_ports=30\n"), 1);
     sticky_expect(r, f, ports);
@@ -229,7 +190,7 @@ static void expect_ports_from_read_only(struct redis *r, struct daemon *d, struc
 Test(port_disk, read_only_directory_gives_vms_their_ports)
 {
     uint16_t ports[VMS];
-    unshare_mounts();
+    mounts_unshare();
     struct redis *r = redis_start();
     struct daemon *d = sticky_daemon(VSPCD, r, 2 * VMS);
     char *book = sticky_book(d);
@@ -259,7 +220,7 @@ Test(port_disk, read_only_directory_gives_vms_their_ports)
 /* What SQLite needs to read the latest changes is gone, and cannot be made anew. */
 Test(port_disk, changes_that_could_not_be_read_are_restored_before_anything_is_written)
 {
-    unshare_mounts();
+    mounts_unshare();
     struct redis *r = redis_start();
     struct daemon *d = sticky_daemon(VSPCD, r, 16);
     char *book = sticky_book(d), *shm = xasprintf("%s-shm", book);
