@@ -75,7 +75,9 @@ static bool matches_text(const struct pattern *pattern, const char *text, int fl
 static bool matches(const struct pattern *patterns, unsigned count, const json_t *console)
 {
     size_t len;
-    bool found = count == 0;
+    bool found = false;
+    if (!count)
+        return true;
     char *full = console_name(console, &len);
     for (unsigned i = 0; i < count && !found; i++)
         found = matches_text(&patterns[i], full, 0) ||

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "display.h"
+#include "plain_json.h"
 #include "table.h"
 #include "vspc/loop.h"
 
@@ -147,9 +148,12 @@ json_t *ctl_read(struct ctl_conn *conn, int timeout_ms)
         if (!fill(conn, deadline, timeout_ms < 0))
             return NULL;
     }
-    size_t len = (size_t)(end - bytes_at(&conn->in));
+    const char *text = (const char *)bytes_at(&conn->in);
+    size_t len = (size_t)((const char *)end - text);
+    json_t *line = plain_json_read(text, len);
     /* A VM's name may hold a NUL. */
-    json_t *line = json_loadb((const char *)bytes_at(&conn->in), len, JSON_ALLOW_NUL, NULL);
+    if (!line)
+        line = json_loadb(text, len, JSON_ALLOW_NUL, NULL);
     bytes_drop(&conn->in, len + 1);
     conn->scanned = 0;
     if (json_is_object(line))

@@ -61,6 +61,12 @@ static void narrow(const struct table *table, unsigned columns, unsigned *widths
     }
 }
 
+static void print_spaces(FILE *file, unsigned count)
+{
+    for (; count; count--)
+        putc_unlocked(' ', file);
+}
+
 /* A cell, cut or filled to its column's width; the last one of a row has nothing behind it. */
 static void print_cell(FILE *file, const char *text, unsigned width, bool is_number, bool is_last)
 {
@@ -71,7 +77,7 @@ static void print_cell(FILE *file, const char *text, unsigned width, bool is_num
         has = width;
     } else {
         if (is_number)
-            fprintf(file, "%*s", (int)(width - has), "");
+            print_spaces(file, width - has);
         fputs(text, file);
         if (is_number)
             has = width;
@@ -79,7 +85,7 @@ static void print_cell(FILE *file, const char *text, unsigned width, bool is_num
     if (is_last)
         fputc('\n', file);
     else
-        fprintf(file, "%*s", (int)(width - has + GAP), "");
+        print_spaces(file, width - has + GAP);
 }
 
 void table_print(struct table *table, FILE *file, unsigned columns, bool has_titles)
