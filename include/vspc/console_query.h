@@ -132,12 +132,11 @@ struct console_order {
     /* What it needs. */
     /* SEND: typed; NOTICE: printable, NUL-terminated, cut to 1 KiB; ATTACH: read, but not yet taken. */
     struct bytes text;
+    char *answer;  /* ATTACH: the line the client gets in front of its stream, owned; NULL: the shortest */
+    int fd;        /* ATTACH: the connection, non-blocking; -1 when the owner has kept it */
     bool is_break; /* SEND: a BREAK first */
     bool force;    /* SEND, ATTACH */
     uint64_t user; /* KICK */
-    int fd;        /* ATTACH: the connection, non-blocking; -1 when the owner has kept it */
-    char
-        *answer; /* ATTACH: the line that the client gets in front of its stream, owned; NULL: the shortest */
     enum console_access access;
     struct control_peer peer;
     /* The answer: 0; -ENOENT, the console has ended; -EBUSY, holder has it; -ENOTCONN, there is no VM;

@@ -11,6 +11,8 @@ struct worker *worker_start(unsigned number, struct config *config, struct conso
 
 /* The acceptor: deals VM connections, a list that passes to the worker. */
 void worker_deal(struct worker *worker, struct vm_arrival *arrivals);
+/* Any thread: one line, constant text, to the users of all its consoles. */
+void worker_notice(struct worker *worker, const char *text);
 /* What the worker owns, to ask it by letters. */
 struct console_owner *worker_owner(struct worker *worker);
 /* Main: nanoseconds of processor time that it has used; 0 when it has ended. */

@@ -28,7 +28,8 @@ enum client_state { CLIENT_READING, CLIENT_BUSY, CLIENT_WRITING, CLIENT_FOLLOWIN
 /* What a long answer comes from. */
 enum source_state { SOURCE_MORE, SOURCE_LATER, SOURCE_END };
 struct control_source {
-    /* Puts the next piece into out. SOURCE_LATER: nothing now; whoever has more calls control_client_serve.
+    /* Puts the next piece into out, which is empty. SOURCE_LATER: nothing now; whoever has more calls
+     * control_client_serve.
      */
     enum source_state (*next)(struct control_source *source, struct bytes *out);
     void (*free)(struct control_source *source);

@@ -96,8 +96,7 @@ static void on_notice(void *arg)
 void worker_notice(struct worker *worker, const char *text)
 {
     struct order *order = xcalloc(1, sizeof *order);
-    order->worker = worker;
-    order->text = text;
+    *order = (struct order){.worker = worker, .text = text};
     loop_post(worker->loop, on_notice, order);
 }
 
