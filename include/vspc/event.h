@@ -1,7 +1,8 @@
 /* Events: what happens to consoles, on its way from the workers to the control socket's list.
  *
- * Any thread tells; the sink's take function runs in its loop. Nobody waits: when EVENTS_QUEUED_MAX events
- * are on their way, further ones are counted and not told. */
+ * Any thread tells; the sink's take function runs in its loop, after some milliseconds in which others may
+ * join: in a storm the loop is not woken for each. Nobody waits: when EVENTS_QUEUED_MAX events are on their
+ * way, further ones are counted and not told. */
 #ifndef VSPC_EVENT_H
 #define VSPC_EVENT_H
 
@@ -32,7 +33,6 @@ enum event_type {
 
 struct event {
     struct event *prev, *next; /* whoever holds it may keep it in a list */
-    struct event_sink *sink;   /* event_tell's own, while on its way */
     enum event_type type;
     struct timespec time; /* CLOCK_REALTIME */
     bool has_uuid;
@@ -51,6 +51,8 @@ struct event_sink {
     struct loop *loop;
     void (*take)(struct event_sink *sink, struct event *event); /* in loop; the event is then its own */
     void *arg;                                                  /* take's */
+    _Atomic(struct event *) news;                               /* on their way, the newest first */
+    struct loop_timer gather;                                   /* until they are taken */
     atomic_uint queued;
     atomic_uint lost;
 };
@@ -66,6 +68,8 @@ static inline bool event_wanted(const struct event_sink *sink)
 /* Any thread: tells, or counts as lost; the event, from xcalloc or xmalloc, passes to the sink. Fills in
  * time. What was lost is told by an event of its own in front of the next one that is not. */
 void event_tell(struct event_sink *sink, struct event *event);
+/* The sink's loop: takes now what is on its way. */
+void event_sink_take(struct event_sink *sink);
 /* Any thread: n events happened that nobody is told of. */
 void event_lose(struct event_sink *sink, unsigned n);
 

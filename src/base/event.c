@@ -4,6 +4,8 @@
 
 #include "vspc/mem.h"
 
+enum { GATHER_MS = 10 };
+
 static const char *const names[EVENT_TYPES] = {
     [EVENT_VM_UP] = "vm-up",
     [EVENT_VM_DOWN] = "vm-down",
@@ -23,20 +25,45 @@ const char *event_type_name(enum event_type type)
     return names[type];
 }
 
-/* Letter: the event has arrived in the sink's loop. */
-static void on_event(void *arg)
+void event_sink_take(struct event_sink *sink)
 {
-    struct event *event = arg;
-    struct event_sink *sink = event->sink;
-    atomic_fetch_sub_explicit(&sink->queued, 1, memory_order_relaxed);
-    sink->take(sink, event);
+    struct event *event = atomic_exchange_explicit(&sink->news, NULL, memory_order_acquire);
+    struct event *oldest = NULL, *next;
+    for (; event; event = next) {
+        next = event->next;
+        event->next = oldest;
+        oldest = event;
+    }
+    for (; oldest; oldest = next) {
+        next = oldest->next;
+        atomic_fetch_sub_explicit(&sink->queued, 1, memory_order_relaxed);
+        sink->take(sink, oldest);
+    }
+}
+
+static void on_gathered(struct loop_timer *timer)
+{
+    event_sink_take(container_of(timer, struct event_sink, gather));
+}
+
+/* Letter: there is news, where there was none. */
+static void on_news(void *arg)
+{
+    struct event_sink *sink = arg;
+    if (!sink->gather.slot)
+        loop_timer_arm(sink->loop, &sink->gather, GATHER_MS, on_gathered);
 }
 
 static void post(struct event_sink *sink, struct event *event)
 {
-    event->sink = sink;
+    struct event *newest = atomic_load_explicit(&sink->news, memory_order_relaxed);
     clock_gettime(CLOCK_REALTIME, &event->time);
-    loop_post(sink->loop, on_event, event);
+    do
+        event->next = newest;
+    while (!atomic_compare_exchange_weak_explicit(&sink->news, &newest, event, memory_order_release,
+                                                  memory_order_relaxed));
+    if (!newest)
+        loop_post(sink->loop, on_news, sink);
 }
 
 void event_lose(struct event_sink *sink, unsigned n)

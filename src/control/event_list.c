@@ -77,6 +77,8 @@ struct event_list *event_list_new(struct event_sink *sink, struct loop *loop, vo
 void event_list_free(struct event_list *list)
 {
     list->sink->take = drop;
+    loop_timer_disarm(list->loop, &list->sink->gather);
+    event_sink_take(list->sink);
     loop_timer_disarm(list->loop, &list->timer);
     for (size_t i = 0; i < EVENTS_KEPT; i++) {
         free(list->kept[i].event);
@@ -153,6 +155,7 @@ static void reader_free(struct control_source *source)
 struct control_source *event_list_read(struct event_list *list, bool recent, bool follow)
 {
     struct reader *reader = xcalloc(1, sizeof *reader);
+    event_sink_take(list->sink);
     reader->source = (struct control_source){.next = reader_next, .free = reader_free};
     reader->list = list;
     reader->at = recent ? first(list) : list->next;

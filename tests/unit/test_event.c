@@ -27,11 +27,18 @@ static void stop(void *arg)
     loop_stop(arg);
 }
 
-/* Has the sink take what is on its way. */
+/* Has the sink take what is on its way: at once, or as it does by itself. */
 static void deliver(void)
 {
     loop_post(loop, stop, loop);
     loop_run(loop);
+    event_sink_take(&sink);
+}
+
+static void take_and_stop(struct event_sink *from, struct event *event)
+{
+    take(from, event);
+    loop_stop(loop);
 }
 
 static void tell(enum event_type type)
@@ -67,6 +74,21 @@ Test(event, too_many_at_once_are_counted_and_told_in_front_of_the_next)
     cr_assert_eq(last, EVENT_VM_DOWN);
     cr_assert_eq(taken, EVENTS_QUEUED_MAX + 2);
     cr_assert_eq(atomic_load(&sink.queued), 0);
+}
+
+Test(event, events_are_taken_together_and_in_their_order)
+{
+    sink.take = take_and_stop;
+    tell(EVENT_VM_UP);
+    tell(EVENT_USER_IN);
+    tell(EVENT_VM_DOWN);
+    loop_run(loop);
+    cr_assert_eq(taken, 3);
+    cr_assert_eq(last, EVENT_VM_DOWN);
+    tell(EVENT_USER_OUT);
+    loop_run(loop);
+    cr_assert_eq(taken, 4);
+    cr_assert_eq(last, EVENT_USER_OUT);
 }
 
 Test(event, without_a_sink_nothing_is_kept)
