@@ -40,8 +40,9 @@ void mapping_remove(struct redis_writer *writer, const char *identity, size_t id
 struct mapping_figures {
     uint64_t queue_length;  /* changes that Redis has not been sent yet */
     uint64_t oldest_age_ms; /* of the oldest of them; 0 without one */
-    bool is_up;             /* Redis is connected, and has all VMs of this node */
-    uint64_t reconnects;    /* times that it came back after it had been away */
+    bool is_enabled;
+    bool is_up;          /* Redis is connected, and has all VMs of this node */
+    uint64_t reconnects; /* times that it came back after it had been away */
 };
 /* Any thread. All zero where Redis is not enabled. */
 struct mapping_figures mapping_figures(struct redis_writer *writer);

@@ -48,6 +48,7 @@ static void tell_mapping(const struct console_shared *shared, const struct liste
          "Changes that Redis has not been sent yet");
     tell(to, 1, "vspc_mapping_queue_age_seconds", (double)figures.oldest_age_ms / 1000,
          "Age of the oldest change that Redis has not been sent yet");
+    tell(to, 1, "vspc_redis_enabled", figures.is_enabled, "Whether Redis is to be told of VMs");
     tell(to, 1, "vspc_redis_up", figures.is_up, "Whether Redis is connected and has all VMs of this node");
     tell(to, 0, "vspc_redis_reconnects_total", (double)figures.reconnects,
          "Times that Redis came back after it had been away");
@@ -58,6 +59,7 @@ static void tell_logs(struct console_logs *logs, const struct listener *to)
     struct console_log_figures figures = {0};
     if (logs)
         figures = console_logs_figures(logs);
+    tell(to, 1, "vspc_console_log_enabled", logs != NULL, "Whether there are console logs");
     tell(to, 1, "vspc_console_log_queued_bytes", (double)figures.queued_bytes,
          "Output that waits to be written to console logs");
     tell(to, 0, "vspc_console_log_written_bytes_total", (double)figures.written_bytes,

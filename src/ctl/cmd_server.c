@@ -5,6 +5,7 @@
 
 #include "ctl_conn.h"
 #include "display.h"
+#include "summary.h"
 
 static const struct command_option no_options[] = {{0}};
 static const struct command_option stats_options[] = {
@@ -14,42 +15,6 @@ static const struct command_option stats_options[] = {
 };
 static const struct command_option drain_options[] = {
     {'o', "off", NULL, "ends it: new VMs are welcome again"}, {0}};
-
-enum { STATS_DEPTH = 6, STATS_COLUMN = 40 };
-
-/* Prints a value under its path of keys; what is in it likewise. */
-static void print_figure(const char *path, const json_t *value, unsigned depth)
-{
-    const char *key;
-    json_t *part;
-    size_t i;
-    if (json_is_object(value) && depth < STATS_DEPTH) {
-        json_object_foreach((json_t *)value, key, part)
-        {
-            char *name = shown(key, strlen(key)), *inner = xasprintf("%s%s%s", path, *path ? "." : "", name);
-            print_figure(inner, part, depth + 1);
-            free(inner);
-            free(name);
-        }
-    } else if (json_is_array(value) && depth < STATS_DEPTH) {
-        json_array_foreach(value, i, part)
-        {
-            char *inner = xasprintf("%s.%zu", path, i);
-            print_figure(inner, part, depth + 1);
-            free(inner);
-        }
-    } else if (json_is_string(value)) {
-        printf("%-*s ", STATS_COLUMN, path);
-        print_shown(stdout, json_string_value(value), json_string_length(value));
-        putchar('\n');
-    } else if (json_is_real(value)) {
-        printf("%-*s %.6g\n", STATS_COLUMN, path, json_real_value(value));
-    } else {
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        printf("%-*s %s\n", STATS_COLUMN, path, text);
-        free(text);
-    }
-}
 
 static int stats(const struct call *call)
 {
@@ -66,7 +31,7 @@ static int stats(const struct call *call)
     else if (call_option(call, "json"))
         print_json(figures);
     else
-        print_figure("", figures, 0);
+        summary_print(figures, stdout);
     json_decref(answer);
     return CTL_OK;
 }
@@ -123,8 +88,9 @@ const struct command stats_command = {
     .name = "stats",
     .arguments = "",
     .summary = "prints vspcd's figures",
-    .description = "Prints what vspcd has counted since it was started: VMs, users, bytes,\n"
-                   "handshakes, migrations, Redis, the disk, descriptors, workers.\n",
+    .description = "Prints what vspcd has counted since it was started, and how it is: VMs, users,\n"
+                   "handshakes, migrations, Redis, the disk, workers, the process. What counts\n"
+                   "troubles is left out where it is 0, unless as JSON or for Prometheus.\n",
     .options = stats_options,
     .run = stats,
 };

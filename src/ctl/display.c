@@ -138,18 +138,48 @@ json_int_t field_number(const json_t *object, const char *key)
     return json_integer_value(json_object_get(object, key));
 }
 
+/* Makes it a number of at most three digits. Result: how many times 1024 it was divided by. */
+static int scaled(double *bytes)
+{
+    int unit = 0;
+    for (; *bytes >= 999.5 && unit < 6; unit++)
+        *bytes /= 1024;
+    return unit;
+}
+
 const char *size_short(double bytes, char out[DISPLAY_SHORT])
 {
-    static const char units[] = " KMGTPE";
-    size_t unit = 0;
-    while (bytes >= 999.5 && units[unit + 1]) {
-        bytes /= 1024;
-        unit++;
-    }
+    int unit = scaled(&bytes);
     if (unit == 0)
         snprintf(out, DISPLAY_SHORT, "%.0f", bytes);
     else
-        snprintf(out, DISPLAY_SHORT, bytes < 9.95 ? "%.1f%c" : "%.0f%c", bytes, units[unit]);
+        snprintf(out, DISPLAY_SHORT, bytes < 9.95 ? "%.1f%c" : "%.0f%c", bytes, " KMGTPE"[unit]);
+    return out;
+}
+
+const char *size_long(double bytes, char out[DISPLAY_SHORT])
+{
+    int unit = scaled(&bytes);
+    if (unit == 0)
+        snprintf(out, DISPLAY_SHORT, "%.0f B", bytes);
+    else
+        snprintf(out, DISPLAY_SHORT, bytes < 9.95 ? "%.1f %ciB" : "%.0f %ciB", bytes, " KMGTPE"[unit]);
+    return out;
+}
+
+const char *duration_long(double seconds, char out[DISPLAY_SHORT])
+{
+    static const struct {
+        double below, unit; /* both in seconds */
+        const char *name;
+    } units[] = {{0.9995e-3, 1e-6, "us"}, {0.9995, 1e-3, "ms"}, {120, 1, "s"},
+                 {7200, 60, "min"},       {172800, 3600, "h"},  {1e300, 86400, "days"}};
+    size_t i = 0;
+    while (seconds >= units[i].below)
+        i++;
+    seconds /= units[i].unit;
+    snprintf(out, DISPLAY_SHORT, seconds < 9.95 && seconds > 0 ? "%.1f %s" : "%.0f %s", seconds,
+             seconds > 0 ? units[i].name : "s");
     return out;
 }
 
@@ -178,6 +208,11 @@ static const char *format_time(time_t when, const char *format, char out[DISPLAY
     return out;
 }
 
+const char *date_long(time_t when, char out[DISPLAY_SHORT])
+{
+    return format_time(when, "%Y-%m-%d %H:%M:%S", out);
+}
+
 const char *time_short(const char *rfc3339, char out[DISPLAY_SHORT])
 {
     time_t when = parse_time(rfc3339);
@@ -187,7 +222,7 @@ const char *time_short(const char *rfc3339, char out[DISPLAY_SHORT])
 
 const char *time_long(const char *rfc3339, char out[DISPLAY_SHORT])
 {
-    return format_time(parse_time(rfc3339), "%Y-%m-%d %H:%M:%S", out);
+    return date_long(parse_time(rfc3339), out);
 }
 
 void print_json(const json_t *value)

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <time.h>
 
 enum { DISPLAY_SHORT = 32, SHOWN_ONE = 16 };
 
@@ -33,6 +34,12 @@ json_int_t field_number(const json_t *object, const char *key);
 
 /* "512", "1.4K", "23M". */
 const char *size_short(double bytes, char out[DISPLAY_SHORT]);
+/* "512 B", "1.4 KiB", "23 MiB". */
+const char *size_long(double bytes, char out[DISPLAY_SHORT]);
+/* "12 us", "3.4 ms", "2.5 s", "20 min", "5 h", "12 days". */
+const char *duration_long(double seconds, char out[DISPLAY_SHORT]);
+/* "2026-11-20 14:02:33", here. */
+const char *date_long(time_t when, char out[DISPLAY_SHORT]);
 /* A time of RFC 3339 here: "14:02:33" within the last 12 hours, else "2026-11-20"; or the whole of it. What
  * is no such time comes out as "?". */
 const char *time_short(const char *rfc3339, char out[DISPLAY_SHORT]);

@@ -182,6 +182,16 @@ static void print_workers(const struct top_sample *sample, FILE *file, unsigned 
     print_line(file, line, width);
 }
 
+/* A word for what is off, good or bad. */
+static const char *state_text(const json_t *stats, const char *is_enabled, bool is_good, const char *good,
+                              const char *bad)
+{
+    const json_t *enabled = json_object_get(stats, is_enabled);
+    if (enabled && json_number_value(enabled) == 0)
+        return "off";
+    return is_good ? good : bad;
+}
+
 /* What vspcd depends on, and what it could run out of. */
 static void print_surroundings(const struct top_sample *sample, FILE *file, unsigned width)
 {
@@ -191,9 +201,10 @@ static void print_surroundings(const struct top_sample *sample, FILE *file, unsi
         file,
         xasprintf(
             "Redis %s, %.0f waiting   logs %s, %s waiting   descriptors %.0f used, %.0f left   memory %s",
-            figure(stats, "vspc_redis_up", NULL) > 0 ? "up" : "DOWN",
+            state_text(stats, "vspc_redis_enabled", figure(stats, "vspc_redis_up", NULL) > 0, "up", "DOWN"),
             figure(stats, "vspc_mapping_queue_length", NULL),
-            figure(stats, "vspc_console_log_failing", NULL) > 0 ? "FAILING" : "good",
+            state_text(stats, "vspc_console_log_enabled",
+                       figure(stats, "vspc_console_log_failing", NULL) == 0, "good", "FAILING"),
             size_short(figure(stats, "vspc_console_log_queued_bytes", NULL), queued),
             figure(stats, "vspc_descriptors_used", NULL), figure(stats, "vspc_descriptors_left", NULL),
             size_short(figure(stats, "process_resident_memory_bytes", NULL), memory)),

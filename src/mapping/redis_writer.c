@@ -288,6 +288,7 @@ struct mapping_figures mapping_figures(struct redis_writer *writer)
     struct mapping_figures figures = {
         .queue_length = mapping_state_waiting(writer->state, &oldest) +
                         atomic_load_explicit(&writer->updates, memory_order_relaxed),
+        .is_enabled = true,
         .is_up = atomic_load_explicit(&writer->is_up, memory_order_relaxed),
         .reconnects = atomic_load_explicit(&writer->reconnects, memory_order_relaxed),
     };

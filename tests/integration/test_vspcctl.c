@@ -236,7 +236,19 @@ Test(vspcctl, stats_are_readable_json_and_prometheus)
 {
     struct vm_link *vm;
     struct daemon *d = start("web-1", &vm);
-    ctl_expect(d, 0, "vspc_descriptors_left", CTL("stats"));
+    vm_print_text(vm, "hello");
+    struct user *user = user_connect(probe_port(d, "web-1"), USER_TELNET);
+    user_wait_text(user, "hello", SOON);
+    char *out = ctl_output(d, CTL("stats"));
+    static const char *const wanted[] = {
+        "VMs\n",      "\nUsers\n",   "\nHandshakes\n", "\nMigrations\n", "\nRedis\n", "\nDisk\n",
+        "\nWorkers ", "\nProcess\n", " 5 B\n",         "by telnet ",     " us",       "MiB\n"};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        cr_assert(strstr(out, wanted[i]), "%s is not in: %s", wanted[i], out);
+    /* Every figure has a name for people, and what troubles nobody is not there. */
+    cr_assert(!strstr(out, "vspc_") && !strstr(out, "Others") && !strstr(out, "MISSING"), "%s", out);
+    free(out);
+    user_close(user);
     json_t *stats = ctl_json(d, CTL("stats", "--json"));
     cr_assert(json_is_object(stats));
     ctl_expect(d, 0, "# TYPE vspc_descriptors_left gauge", CTL("stats", "--prometheus"));
