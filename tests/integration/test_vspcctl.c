@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "ctl_run.h"
 #include "probe.h"
@@ -318,6 +319,24 @@ Test(vspcctl, log_prints_the_scrollback_where_there_is_no_log)
     ctl_wait_printed(run, "login: root", SOON);
     ctl_end(run);
     user_close(user);
+    stop(d, vm);
+}
+
+static bool has_ended(pid_t pid)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
+Test(vspcctl, log_ends_with_the_scrollback_although_the_vm_prints_on)
+{
+    struct vm_link *vm;
+    struct daemon *d = start("web-1", &vm);
+    ctl_expect(d, 0, "", CTL("log", "web-1"));
+    struct ctl_run *run = ctl_start(d, NULL, 0, CTL("log", "web-1"));
+    WAIT_FOR((vm_print_text(vm, "more\r\n"), has_ended(run->pid)), SOON, "log does not end");
+    ctl_wait(run, 0);
+    ctl_end(run);
     stop(d, vm);
 }
 
