@@ -16,6 +16,28 @@
 
 enum { QUEUE_MAX = 64 * 1024, READ_SIZE = 16 * 1024 };
 
+/* A line on standard error; the terminal there, if it is one, may be raw. */
+static void complain_raw(const char *text)
+{
+    fprintf(stderr, isatty(STDERR_FILENO) ? "%s\r\n" : "%s\n", text);
+}
+
+void session_put_line(struct session *s, const char *text)
+{
+    if (!s->screen_is_terminal) {
+        complain_raw(text);
+        return;
+    }
+    bytes_put(&s->to_screen, "\r\n", 2);
+    bytes_put(&s->to_screen, text, strlen(text));
+}
+
+void session_end_lines(struct session *s)
+{
+    if (s->screen_is_terminal)
+        bytes_put(&s->to_screen, "\r\n", 2);
+}
+
 void session_tell(struct session *s, const char *format, ...)
 {
     char *text = NULL;
@@ -25,11 +47,9 @@ void session_tell(struct session *s, const char *format, ...)
     va_end(args);
     if (len < 0)
         abort();
-    char *line = xasprintf(s->screen_is_terminal ? "\r\n[vspc: %s]\r\n" : "[vspc: %s]\n", text);
-    if (s->screen_is_terminal)
-        bytes_put(&s->to_screen, line, strlen(line));
-    else
-        fputs(line, stderr);
+    char *line = xasprintf("[vspc: %s]", text);
+    session_put_line(s, line);
+    session_end_lines(s);
     free(line);
     free(text);
 }
@@ -62,15 +82,15 @@ static void tell_connected(struct session *s)
                      ? xstrdup("")
                      : xasprintf(" Escape is %s, then ? for help.", escape_text(s->escape, escape));
     char *state = shown_field(s->console, "state");
-    char *line =
-        xasprintf("Connected to %s%s%s%s, port %lld, %s%s%s.%s%s", name, *uuid ? " (" : "", uuid,
-                  *uuid ? ")" : "", (long long)field_number(s->console, "port"), session_access_text(s),
-                  strcmp(state, "connected") == 0 ? "" : "; its VM is ",
-                  strcmp(state, "connected") == 0 ? "" : state, help, s->screen_is_terminal ? "\r\n" : "\n");
+    char *line = xasprintf("Connected to %s%s%s%s, port %lld, %s%s%s.%s", name, *uuid ? " (" : "", uuid,
+                           *uuid ? ")" : "", (long long)field_number(s->console, "port"),
+                           session_access_text(s), strcmp(state, "connected") == 0 ? "" : "; its VM is ",
+                           strcmp(state, "connected") == 0 ? "" : state, help);
     if (s->screen_is_terminal)
         bytes_put(&s->to_screen, line, strlen(line));
     else
-        fputs(line, stderr);
+        complain_raw(line);
+    session_end_lines(s);
     free(line);
     free(state);
     free(help);

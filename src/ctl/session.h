@@ -46,6 +46,9 @@ void session_keys(struct session *session, const uint8_t *keys, size_t len);
 
 /* Shows a line of vspcctl's own, or a notice; text is safe to show. */
 void session_tell(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same in parts: lines as they are, and what stands behind the last of them. */
+void session_put_line(struct session *session, const char *text);
+void session_end_lines(struct session *session);
 /* Sends an object, which it frees. */
 void session_send(struct session *session, json_t *object);
 /* "read-write" and so on, of what it has now. */

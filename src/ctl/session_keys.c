@@ -19,13 +19,6 @@ const char *escape_text(int escape, char out[8])
     return out;
 }
 
-/* Lines of vspcctl's own on the terminal, which is raw. */
-static void put_line(struct session *s, const char *text)
-{
-    bytes_put(&s->to_screen, "\r\n", 2);
-    bytes_put(&s->to_screen, text, strlen(text));
-}
-
 static void help(struct session *s)
 {
     static const char *const lines[] = {".  leave",
@@ -38,14 +31,15 @@ static void help(struct session *s)
     char escape[8], *last;
     escape_text(s->escape, escape);
     char *first = xasprintf("[vspc: behind %s these keys are for vspcctl:", escape);
-    put_line(s, first);
+    session_put_line(s, first);
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char *line = xasprintf("  %s", lines[i]);
-        put_line(s, line);
+        session_put_line(s, line);
         free(line);
     }
-    last = xasprintf("  %s itself, to the console]\r\n", escape);
-    put_line(s, last);
+    last = xasprintf("  %s itself, to the console]", escape);
+    session_put_line(s, last);
+    session_end_lines(s);
     free(first);
     free(last);
 }
@@ -85,13 +79,13 @@ static void who(struct session *s)
         char *access = shown_field(user, "access");
         char *line = xasprintf("[vspc: user %lld: %s, %s, %s]", (long long)field_number(user, "id"), name,
                                kind, access);
-        put_line(s, line);
+        session_put_line(s, line);
         free(line);
         free(access);
         free(kind);
         free(name);
     }
-    bytes_put(&s->to_screen, "\r\n", 2);
+    session_end_lines(s);
     json_decref(answer);
 }
 
