@@ -16,8 +16,8 @@ static const struct command_option options[] = {
 };
 
 static const struct table_column columns[] = {
-    {"NAME", false, 10}, {"UUID", false, 8},  {"STATE", false, 5},  {"PORT", true, 0},
-    {"USERS", true, 0},  {"SINCE", false, 0}, {"FROM-VM", true, 0}, {"TO-VM", true, 0},
+    {"NAME", false, 10, 0}, {"UUID", false, 8, 4},  {"STATE", false, 5, 0},  {"PORT", true, 0, 0},
+    {"USERS", true, 0, 0},  {"SINCE", false, 0, 1}, {"FROM-VM", true, 0, 2}, {"TO-VM", true, 0, 3},
 };
 
 /* One object a line, so that the array is also good for grep. */
@@ -86,6 +86,9 @@ static int run(const struct call *call)
         struct table *table = table_new(columns, sizeof columns / sizeof *columns);
         json_array_foreach(consoles, i, console) put_row(table, console, width);
         table_print(table, stdout, width, !call_option(call, "no-header"));
+        if (call->count && !json_array_size(consoles))
+            complain(call_option(call, "regex") ? "no console matches"
+                                                : "no console matches; 'web*' means all that begin with web");
     }
     json_decref(consoles);
     return CTL_OK;

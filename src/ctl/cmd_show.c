@@ -80,8 +80,8 @@ static char *access_text(const json_t *user)
 static int users(const struct call *call)
 {
     static const struct table_column columns[] = {
-        {"ID", true, 0},     {"WHO", false, 12},   {"KIND", false, 0},     {"ACCESS", false, 0},
-        {"SINCE", false, 0}, {"TO-USER", true, 0}, {"FROM-USER", true, 0}, {"BEHIND", true, 0}};
+        {"ID", true, 0, 0},     {"WHO", false, 12, 0},   {"KIND", false, 0, 1},     {"ACCESS", false, 0, 0},
+        {"SINCE", false, 0, 2}, {"TO-USER", true, 0, 5}, {"FROM-USER", true, 0, 4}, {"BEHIND", true, 0, 3}};
     static const char *const sizes[] = {"bytes_to_user", "bytes_from_user", "behind"};
     char text[DISPLAY_SHORT];
     json_t *answer = ctl_ask_once(call->socket, ctl_request("users", call->args[0])), *user;

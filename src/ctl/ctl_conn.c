@@ -203,7 +203,8 @@ bool ctl_is_ok(const json_t *answer)
 /* Those that a NAME could mean, to choose from. */
 static void print_candidates(const json_t *answer)
 {
-    static const struct table_column columns[] = {{"NAME", false, 8}, {"UUID", false, 0}, {"PORT", true, 0}};
+    static const struct table_column columns[] = {
+        {"NAME", false, 8, 0}, {"UUID", false, 8, 0}, {"PORT", true, 0, 0}};
     const json_t *candidates = json_object_get(answer, "candidates"), *console;
     json_int_t count = field_number(answer, "count");
     struct table *table = table_new(columns, 3);

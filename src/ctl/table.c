@@ -35,7 +35,7 @@ void table_put(struct table *table, char *text)
 static void measure(const struct table *table, bool has_titles, unsigned *widths)
 {
     for (unsigned i = 0; i < table->count; i++)
-        widths[i] = has_titles ? shown_width(table->columns[i].title) : 0;
+        widths[i] = has_titles ? shown_width(table->columns[i].title) : 1;
     for (size_t i = 0; i < table->len; i++) {
         unsigned width = shown_width(table->cells[i]);
         if (width > widths[i % table->count])
@@ -43,13 +43,37 @@ static void measure(const struct table *table, bool has_titles, unsigned *widths
     }
 }
 
+/* How wide the row is, with each column as wide as that or, if least, as far cut as it may be. A column of
+ * width 0 is not there. */
+static unsigned row_width(const struct table *table, const unsigned *widths, bool least)
+{
+    unsigned total = 0;
+    for (unsigned i = 0; i < table->count; i++) {
+        unsigned cut = table->columns[i].least;
+        if (widths[i])
+            total += (total ? GAP : 0) + (least && cut && cut < widths[i] ? cut : widths[i]);
+    }
+    return total;
+}
+
+/* Leaves columns out until the others can be cut enough, or none is to spare. */
+static void leave_out(const struct table *table, unsigned columns, unsigned *widths)
+{
+    while (row_width(table, widths, true) > columns) {
+        unsigned spare = 0;
+        for (unsigned i = 1; i < table->count; i++)
+            if (widths[i] && table->columns[i].spare > table->columns[spare].spare)
+                spare = i;
+        if (!table->columns[spare].spare)
+            return;
+        widths[spare] = 0;
+    }
+}
+
 /* Takes from the widest column that may be cut, until all fit or none can give more. */
 static void narrow(const struct table *table, unsigned columns, unsigned *widths)
 {
-    unsigned total = GAP * (table->count - 1);
-    for (unsigned i = 0; i < table->count; i++)
-        total += widths[i];
-    for (; total > columns; total--) {
+    for (unsigned total = row_width(table, widths, false); total > columns; total--) {
         unsigned widest = table->count;
         for (unsigned i = 0; i < table->count; i++)
             if (table->columns[i].least && widths[i] > table->columns[i].least &&
@@ -71,6 +95,8 @@ static void print_spaces(FILE *file, unsigned count)
 static void print_cell(FILE *file, const char *text, unsigned width, bool is_number, bool is_last)
 {
     unsigned has = shown_width(text);
+    if (!width)
+        return;
     if (has > width) {
         fwrite(text, 1, shown_cut(text, width - 1), file);
         fputc('~', file);
@@ -93,13 +119,17 @@ void table_print(struct table *table, FILE *file, unsigned columns, bool has_tit
     unsigned *widths = xcalloc(table->count, sizeof *widths);
     measure(table, has_titles, widths);
     if (columns)
+        leave_out(table, columns, widths);
+    if (columns)
         narrow(table, columns, widths);
+    unsigned last = table->count - 1;
+    while (last > 0 && !widths[last])
+        last--;
     for (unsigned i = 0; has_titles && i < table->count; i++)
-        print_cell(file, table->columns[i].title, widths[i], table->columns[i].is_number,
-                   i + 1 == table->count);
+        print_cell(file, table->columns[i].title, widths[i], table->columns[i].is_number, i == last);
     for (size_t i = 0; i < table->len; i++) {
         size_t at = i % table->count;
-        print_cell(file, table->cells[i], widths[at], table->columns[at].is_number, at + 1 == table->count);
+        print_cell(file, table->cells[i], widths[at], table->columns[at].is_number, at == last);
         free(table->cells[i]);
     }
     free(table->cells);

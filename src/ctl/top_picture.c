@@ -12,8 +12,8 @@
 enum { HEAD_LINES = 8, WORKERS_SHOWN = 8 };
 
 static const struct table_column columns[] = {
-    {"NAME", false, 10},    {"STATE", false, 5},  {"PORT", true, 0},    {"USERS", true, 0},
-    {"FROM-VM/s", true, 0}, {"TO-VM/s", true, 0}, {"FROM-VM", true, 0}, {"TO-VM", true, 0},
+    {"NAME", false, 10, 0},    {"STATE", false, 5, 5},  {"PORT", true, 0, 0},    {"USERS", true, 0, 1},
+    {"FROM-VM/s", true, 0, 0}, {"TO-VM/s", true, 0, 2}, {"FROM-VM", true, 0, 3}, {"TO-VM", true, 0, 4},
 };
 
 /* What has changed a second in a counter, given as it was before. One that went back began anew. */
