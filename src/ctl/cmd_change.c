@@ -25,6 +25,17 @@ struct outcome {
     json_int_t users;
 };
 
+/* Says what an answer that is not ok says. What is wrong with the request is so for every console, and said
+ * once: exits. */
+static enum ctl_exit complain_about(const json_t *answer, const char *name)
+{
+    bool is_usage = strcmp(field_text(answer, "error"), "usage") == 0;
+    enum ctl_exit code = ctl_complain(answer, is_usage ? NULL : name);
+    if (is_usage)
+        exit(CTL_USAGE);
+    return code;
+}
+
 /* Asks the same of each console: what makes the request for one. Goes on where one cannot; exits when there
  * is none. */
 static struct outcome ask_each(struct ctl_conn *conn, const json_t *consoles, const struct call *call,
@@ -47,7 +58,7 @@ static struct outcome ask_each(struct ctl_conn *conn, const json_t *consoles, co
             outcome.done++;
             outcome.users += field_number(answer, "users");
         } else {
-            outcome.refused += ctl_complain(answer, name) == CTL_REFUSED;
+            outcome.refused += complain_about(answer, name) == CTL_REFUSED;
         }
         json_decref(answer);
         free(handle);

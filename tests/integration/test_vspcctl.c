@@ -92,6 +92,10 @@ Test(vspcctl, list_takes_globs_and_expressions_for_names_labels_and_uuids)
     }
     json_t *none = ctl_json(d, CTL("list", "--json", "nothing"));
     cr_assert_eq(json_array_size(none), 0);
+    struct ctl_run *run = ctl_start(d, NULL, 0, CTL("list", "nothing"));
+    ctl_wait(run, 0);
+    cr_assert(strstr(run->err, "no console matches"), "%s", run->err);
+    ctl_end(run);
     ctl_expect(d, 2, "no regular expression", CTL("list", "-r", "["));
     json_decref(none);
     json_decref(one);
@@ -204,6 +208,23 @@ Test(vspcctl, broadcast_and_kick_reach_users)
     free(id);
     json_decref(users);
     user_close(user);
+    stop(d, vm);
+}
+
+Test(vspcctl, what_is_wrong_for_every_console_is_said_once)
+{
+    struct vm_link *vm;
+    struct daemon *d = start("web-1", &vm);
+    struct vm_link *other = vm_start_named(d, "web-2");
+    probe_port(d, "web-2");
+    char text[2000] = {0};
+    memset(text, 'x', sizeof text - 1);
+    struct ctl_run *run = ctl_start(d, NULL, 0, CTL("broadcast", "*", text));
+    ctl_wait(run, 2);
+    const char *said = strstr(run->err, "at most");
+    cr_assert(said && !strstr(said + 1, "at most"), "%s", run->err);
+    ctl_end(run);
+    vm_stop(other);
     stop(d, vm);
 }
 
