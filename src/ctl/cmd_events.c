@@ -43,9 +43,6 @@ static int run(const struct call *call)
     bool follow = call_option(call, "follow");
     json_t *request = ctl_request("events", NULL);
     json_object_set_new(request, "follow", json_boolean(follow));
-    /* Whoever reads a pipe wants an event when it happens. */
-    if (follow)
-        setvbuf(stdout, NULL, _IOLBF, 0);
     ctl_open(&conn, call->socket);
     json_decref(ctl_ask(&conn, request));
     for (;;) {
@@ -57,6 +54,9 @@ static int run(const struct call *call)
         else if (event)
             print_event(event);
         json_decref(line);
+        /* Whoever reads a pipe wants an event when it happens. */
+        if (follow)
+            flush_output();
         if (is_end)
             break;
     }

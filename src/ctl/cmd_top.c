@@ -74,16 +74,27 @@ static void leave_screen(void)
         endwin();
 }
 
+/* Begins with the terminal. One that is not known or cannot place text would get pages of blanks. */
+static void open_screen(void)
+{
+    const char *term = getenv("TERM");
+    bool is_known = newterm(NULL, stdout, stdin);
+    char *place = is_known ? tigetstr("cup") : NULL;
+    if (place && place != (char *)-1)
+        return;
+    if (is_known)
+        reset_shell_mode();
+    fail(CTL_FAILED, "this terminal (TERM=%s) cannot show it; there is --batch", term ? term : "");
+}
+
 /* Takes the whole terminal until it is left. */
 static void show_live(struct view *view, struct ctl_conn *conn, uint64_t delay_ms, long count)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     struct sigaction action = {.sa_handler = on_signal};
-    const char *term = getenv("TERM");
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         sigaction(numbers[i], &action, NULL);
-    if (!newterm(NULL, stdout, stdin))
-        fail(CTL_FAILED, "this terminal (TERM=%s) cannot show it; there is --batch", term ? term : "");
+    open_screen();
     atexit(leave_screen);
     complain_first = leave_screen;
     cbreak();
@@ -112,7 +123,7 @@ static void show_batch(struct view *view, struct ctl_conn *conn, uint64_t delay_
         top_look(&view->sample, conn);
         top_print(&view->sample, stdout, view->order, 0, 0);
         putchar('\n');
-        fflush(stdout);
+        flush_output();
         if (count > 0 && --count == 0)
             break;
         usleep((useconds_t)(delay_ms * 1000));

@@ -51,6 +51,13 @@ void fail_usage(const struct call *call, const char *format, ...)
     exit(CTL_USAGE);
 }
 
+void flush_output(void)
+{
+    errno = 0;
+    if (fflush(stdout) != 0 || ferror(stdout))
+        fail(CTL_FAILED, "the output cannot be written%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+}
+
 /* Prints lines, all but the first indented. */
 static void print_lines(const char *text, int column)
 {
@@ -150,6 +157,7 @@ void call_parse(struct call *call, const struct command *command, int argc, char
             call->args[call->count++] = optarg;
         } else if (found == 'h') {
             print_help(command);
+            flush_output();
             exit(CTL_OK);
         } else if (!take_option(call, found)) {
             fprintf(stderr, "Try 'vspcctl %s --help'.\n", command->name);

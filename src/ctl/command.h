@@ -65,6 +65,9 @@ long call_number(const struct call *call, const char *name, long least, long mos
 /* The arguments from this one on, with a space between them; the caller frees. */
 char *call_text(const struct call *call, unsigned from);
 
+/* Makes all that was printed be seen; exits when it cannot be written. */
+void flush_output(void);
+
 /* What puts the terminal right, so that a complaint can be read there; NULL: nothing needs to. */
 extern void (*complain_first)(void);
 

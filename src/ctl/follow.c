@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "command.h"
+
 enum { LOOK_MS = 200, BLOCK = 64 * 1024 };
 
 /* Where the last lines of a file begin. */
@@ -83,7 +85,7 @@ int follow_file(const char *path, unsigned lines, bool follow, struct log_text *
     if (fd >= 0 && fstat(fd, &st) == 0)
         at = print_from(fd, last_lines(fd, st.st_size, lines), out);
     while (follow) {
-        fflush(stdout);
+        flush_output();
         poll(NULL, 0, LOOK_MS);
         if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size < at)
             at = 0;

@@ -62,8 +62,7 @@ void log_text_flush(struct log_text *text)
     for (size_t at = 0; at < text->held_len;)
         at += print_one(text->held + at, text->held_len - at);
     text->held_len = 0;
-    if (fflush(stdout) != 0)
-        fail(CTL_FAILED, "the output cannot be written");
+    flush_output();
 }
 
 size_t log_text_last(const char *data, size_t len, unsigned lines)

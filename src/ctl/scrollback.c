@@ -115,7 +115,7 @@ void scrollback_print(struct ctl_conn *conn, const char *name, unsigned lines, b
     if (!s.is_live)
         print_last(&s);
     while (follow) {
-        fflush(stdout);
+        flush_output();
         read_more(conn, telnet, -1);
     }
     log_text_flush(out);

@@ -48,9 +48,11 @@ static const char *parse_options(int argc, char **argv)
             break;
         case 'V':
             puts("vspcctl " VSPC_VERSION);
+            flush_output();
             exit(CTL_OK);
         case 'h':
             print_help();
+            flush_output();
             exit(CTL_OK);
         default:
             fputs("Try 'vspcctl --help'.\n", stderr);
@@ -72,8 +74,7 @@ int main(int argc, char **argv)
         call_parse(&call, commands[i], argc - optind, argv + optind);
         int code = commands[i]->run(&call);
         free(call.args);
-        if (fflush(stdout) != 0 || ferror(stdout))
-            fail(CTL_FAILED, "the output cannot be written");
+        flush_output();
         return code;
     }
     char *name = shown(argv[optind], strlen(argv[optind]));

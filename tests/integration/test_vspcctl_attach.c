@@ -184,6 +184,64 @@ Test(vspcctl_attach, a_script_types_and_leaves_when_it_is_silent)
     tear_down(&s);
 }
 
+/* A shell's command on a terminal, in which vspcctl stands for itself with the daemon's socket. */
+static struct terminal *run_shell(struct scene *s, const char *command)
+{
+    char *script = xasprintf("vspcctl() { %s -s '%s' \"$@\"; }; %s", VSPCCTL, s->d->control, command);
+    struct terminal *t = terminal_run((char *[]){"/bin/sh", "-c", script, NULL});
+    free(script);
+    return t;
+}
+
+Test(vspcctl_attach, output_that_is_no_terminal_gets_what_the_vm_prints_alone)
+{
+    struct scene s = set_up();
+    char *path = xasprintf("%s/printed", env_dir());
+    char *command = xasprintf("vspcctl attach web-1 >%s", path);
+    struct terminal *t = run_shell(&s, command);
+    terminal_wait(t, "then ? for help.\r\n", SOON);
+    terminal_type(t, "\x1d?");
+    terminal_wait(t, "this help\r\n", SOON);
+    terminal_type(t, "\x1dw");
+    terminal_wait(t, "[vspc: user ", SOON);
+    vm_print_text(s.vm, "hello\r\n");
+    char *printed = NULL;
+    WAIT_FOR((free(printed), printed = env_read_file(path, 0, 4096)) && strlen(printed) >= 7, SOON, "%s",
+             printed);
+    cr_assert_str_eq(printed, "hello\r\n");
+    terminal_type(t, "\x1d.");
+    expect_end(t, 0);
+    free(printed);
+    free(command);
+    free(path);
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, a_full_disk_ends_what_would_print_on)
+{
+    struct scene s = set_up();
+    static const char *const commands[] = {"events -f", "top -b", "log -f web-1", "--help", "list --help"};
+    vm_print_text(s.vm, "hello\r\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        char *command = xasprintf("vspcctl %s >/dev/full", commands[i]);
+        struct terminal *t = run_shell(&s, command);
+        terminal_wait(t, "cannot be written: No space left", SOON);
+        expect_end(t, 1 << 8);
+        free(command);
+    }
+    tear_down(&s);
+}
+
+Test(vspcctl_attach, columns_fit_a_narrow_terminal)
+{
+    struct scene s = set_up();
+    struct terminal *t = run_shell(&s, "stty cols 40 && vspcctl list && vspcctl list | cat");
+    terminal_wait(t, "NAME   STATE       PORT  USERS  SINCE\r\nweb-1  connected  ", SOON);
+    terminal_wait(t, "NAME   UUID  ", SOON);
+    expect_end(t, 0);
+    tear_down(&s);
+}
+
 Test(vspcctl_attach, a_large_paste_loses_nothing)
 {
     struct scene s = set_up();
@@ -225,5 +283,10 @@ Test(vspcctl_attach, top_fills_the_terminal_and_gives_it_back)
     terminal_wait(t, "web-1", SOON);
     kill(t->pid, SIGTERM);
     expect_end(t, 0);
+    /* One that cannot place text is told so, and stays as it was. */
+    setenv("TERM", "dumb", 1);
+    t = terminal_run((char *[]){VSPCCTL, "-s", s.d->control, "top", NULL});
+    terminal_wait(t, "this terminal (TERM=dumb) cannot show it", SOON);
+    expect_end(t, 1 << 8);
     tear_down(&s);
 }
