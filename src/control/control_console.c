@@ -166,6 +166,13 @@ static void give_order(struct control_request *request, struct console_match *ma
     console_order_post(order);
 }
 
+/* What was asked for, for a message. */
+static const char *wanted(const struct control_request *request)
+{
+    const char *text = control_request_text(request, "console", NULL);
+    return *text ? text : "nothing";
+}
+
 static void fail_ambiguous(struct control_request *request, enum console_rank rank, unsigned count)
 {
     json_t *candidates = json_array();
@@ -176,7 +183,8 @@ static void fail_ambiguous(struct control_request *request, enum console_rank ra
             json_array_append_new(candidates, console_json_row(&find->matches[j].row));
     }
     json_t *members = json_pack("{s:o, s:i}", "candidates", candidates, "count", (int)count);
-    control_request_fail(request, "ambiguous", members, "%u consoles have such a name or UUID", count);
+    control_request_fail(request, "ambiguous", members,
+                         "%u consoles have a name or UUID that begins with %.300s", count, wanted(request));
 }
 
 /* All owners have answered: is there one console that is meant? */
@@ -196,7 +204,8 @@ static void choose(struct control_request *request)
         match = &find->matches[0];
     }
     if (count == 0)
-        control_request_fail(request, "no-such-console", NULL, "no console has such a name or UUID");
+        control_request_fail(request, "no-such-console", NULL,
+                             "no console has a name or UUID that begins with %.300s", wanted(request));
     else if (count > 1)
         fail_ambiguous(request, rank, count);
     else if (request->command->order == ORDER_ATTACH && !request->client)

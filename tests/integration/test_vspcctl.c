@@ -143,7 +143,7 @@ Test(vspcctl, a_console_goes_by_name_uuid_and_beginning)
     ctl_expect(d, 0, uuid, CTL("show", "web-1"));
     ctl_expect(d, 3, "web-10", CTL("port", "web"));
     ctl_expect(d, 3, uuid, CTL("port", "web"));
-    ctl_expect(d, 3, "vspcctl: ", CTL("port", "nothing"));
+    ctl_expect(d, 3, "begins with nothing", CTL("port", "nothing"));
     json_decref(show);
     free(beginning);
     free(uuid);
