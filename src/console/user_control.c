@@ -170,6 +170,8 @@ int user_control_attach(struct console *console, struct console_order *order)
     user->io.fd = order->fd;
     user->attached = xcalloc(1, sizeof *user->attached);
     user->attached->peer = order->peer;
+    /* That it types or watches is no change of its access; to hold is. */
+    user->wants_write = order->access != ACCESS_RO;
     order->fd = -1;
     if (user_conn_start(user, TELNET_MODE_ALWAYS) < 0)
         return -EMFILE;

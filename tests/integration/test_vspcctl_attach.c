@@ -130,6 +130,18 @@ Test(vspcctl_attach, exclusive_access_is_kept_and_taken_by_force)
     tear_down(&s);
 }
 
+Test(vspcctl_attach, exclusive_access_is_an_event_and_the_usual_one_is_not)
+{
+    struct scene s = set_up();
+    ctl_expect(s.d, 0, "", CTL("attach", "--wait", "0", "web-1"));
+    char *events = ctl_output(s.d, CTL("events"));
+    cr_assert(strstr(events, "user-in") && !strstr(events, "access"), "%s", events);
+    free(events);
+    ctl_expect(s.d, 0, "", CTL("attach", "--wait", "0", "--exclusive", "web-1"));
+    ctl_expect(s.d, 0, ")  exclusive\n", CTL("events"));
+    tear_down(&s);
+}
+
 Test(vspcctl_attach, a_signal_leaves_the_terminal_as_it_was)
 {
     static const int signals[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT};
