@@ -13,7 +13,7 @@ enum { DEFAULT_ESCAPE = 0x1d, WAIT_MAX_S = 86400 };
 
 static const struct command_option options[] = {
     {'m', "monitor", NULL, "only watches"},
-    {'x', "exclusive", NULL, "nobody else may type, nobody new may attach"},
+    {'x', "exclusive", NULL, "nobody else may type, and nobody new attach\nwith vspcctl"},
     {'w', "exclusive-write", NULL, "nobody else may type"},
     {'b', "fallback", NULL, "only watches for as long as somebody else holds\nthe console"},
     {'f', "force", NULL, "takes write access from whoever holds it"},

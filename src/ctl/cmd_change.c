@@ -160,8 +160,8 @@ const struct command send_command = {
     .arguments = "NAME [TEXT...]",
     .summary = "types into a console, or into many",
     .description = "Types TEXT into a console, its words with a space between them. Options stand\n"
-                   "before TEXT. 'vspcctl send --all --enter \"web-*\" uptime' types into many, and\n"
-                   "goes on where one cannot be typed into.\n",
+                   "before TEXT, and -- where it begins with a dash. 'vspcctl send --all --enter\n"
+                   "\"web-*\" uptime' types into many, and goes on where one cannot be typed into.\n",
     .options = send_options,
     .least = 1,
     .most = COMMAND_ANY,

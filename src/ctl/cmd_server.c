@@ -109,8 +109,8 @@ const struct command reopen_command = {
     .name = "reopen",
     .arguments = "",
     .summary = "has vspcd reopen the console logs (logrotate)",
-    .description = "Has vspcd close and reopen the console logs. When vspcctl ends, what was printed\n"
-                   "before is in the old files: compress them, remove them.\n",
+    .description = "Has vspcd close and reopen the console logs. When vspcctl ends, the old files\n"
+                   "are written no more: compress them, remove them.\n",
     .options = no_options,
     .run = reopen,
 };
