@@ -58,7 +58,7 @@ struct figures {
 struct figure_name {
     const char *metric; /* Prometheus' name of the family: figures of one family stand one behind the other */
     const char *label;  /* `reason="timeout"`, or "" */
-    const char *help;   /* of the family; NULL: as the one before */
+    const char *help;   /* of the family, a sentence without a full stop; NULL: as the one before */
     int is_level;
 };
 

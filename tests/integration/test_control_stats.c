@@ -126,6 +126,7 @@ Test(control_stats, promtool_finds_nothing_wrong_with_the_text)
     const char *text = control_text(answer, "text");
     char *said = check_metrics(text);
     cr_assert_str_eq(said, "");
+    cr_assert_null(strstr(text, "..\n"), "%s", text);
     cr_assert(strstr(text, "\nvspc_build_info{version=\"" VSPC_VERSION "\"} 1\n"));
     cr_assert(strstr(text, "\n# TYPE vspc_descriptors_used gauge\nvspc_descriptors_used 2\n"));
     free(said);
