@@ -36,6 +36,11 @@ static int run(const struct call *call)
         if (err == -EACCES)
             fail(CTL_FAILED, "%s: permission denied: use sudo, or have its group read it ([log] file_mode)",
                  safe);
+        if (err == -ENOENT)
+            fail(CTL_FAILED,
+                 "%s is not there: the console has printed nothing since, or vspcd cannot write it ('vspcctl "
+                 "stats' tells)",
+                 safe);
         if (err)
             fail(CTL_FAILED, "%s: %s", safe, strerror(-err));
         free(safe);

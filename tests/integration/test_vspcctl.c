@@ -378,6 +378,7 @@ Test(vspcctl, log_follows_the_log_file_through_rotation_and_truncation)
     daemon_start(d);
     vm = vm_start_named(d, "web-1");
     ctl_expect(d, 0, path, CTL("show", "web-1"));
+    ctl_expect(d, 1, "has printed nothing", CTL("log", "web-1"));
     /* The test is the one that writes, so that it knows what stands where. */
     write_file(path, "w", "1\n2\n3\n4\n");
     struct ctl_run *run = ctl_start(d, NULL, 0, CTL("log", "-n", "3", "web-1"));
