@@ -1,6 +1,7 @@
 #include "vspc/worker.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -11,6 +12,10 @@ struct worker {
     pthread_t thread;
     bool has_ended;
     struct loop *loop;
+    /* What is on its way to the thread, or NULL. Of several that come faster than it takes them, only the last
+     * counts: so they never queue up, however long one takes. */
+    struct config *_Atomic next_config;
+    const char *_Atomic next_notice;
     struct console_owner owner; /* the thread's */
 };
 
@@ -61,44 +66,40 @@ uint64_t worker_cpu_ns(const struct worker *worker)
     return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-/* What a letter to a worker needs to bring. */
-struct order {
-    struct worker *worker;
-    struct config *config;
-    const char *text;
-    struct loop *reply_to;
-    void (*done)(void *arg);
-    void *arg;
-};
-
 static void on_reload(void *arg)
 {
-    struct order *order = arg;
-    console_owner_reload(&order->worker->owner, order->config);
-    free(order);
+    struct worker *worker = arg;
+    console_owner_reload(&worker->owner, atomic_exchange(&worker->next_config, NULL));
 }
 
 void worker_reload(struct worker *worker, struct config *config)
 {
-    struct order *order = xcalloc(1, sizeof *order);
-    order->worker = worker;
-    order->config = config_ref(config);
-    loop_post(worker->loop, on_reload, order);
+    struct config *overtaken = atomic_exchange(&worker->next_config, config_ref(config));
+    if (overtaken)
+        config_unref(overtaken);
+    else
+        loop_post(worker->loop, on_reload, worker);
 }
 
 static void on_notice(void *arg)
 {
-    struct order *order = arg;
-    console_owner_notice(&order->worker->owner, order->text);
-    free(order);
+    struct worker *worker = arg;
+    console_owner_notice(&worker->owner, atomic_exchange(&worker->next_notice, NULL));
 }
 
 void worker_notice(struct worker *worker, const char *text)
 {
-    struct order *order = xcalloc(1, sizeof *order);
-    *order = (struct order){.worker = worker, .text = text};
-    loop_post(worker->loop, on_notice, order);
+    if (!atomic_exchange(&worker->next_notice, text))
+        loop_post(worker->loop, on_notice, worker);
 }
+
+/* What the letter to close brings. */
+struct order {
+    struct worker *worker;
+    struct loop *reply_to;
+    void (*done)(void *arg);
+    void *arg;
+};
 
 static void on_close(void *arg)
 {
