@@ -47,7 +47,6 @@ struct console_logs *console_logs_new(struct disk *disk, struct config *config)
 struct order {
     struct console_logs *logs;
     struct log_item *items;
-    struct config *config;
     struct loop *reply_to;
     void (*done)(void *arg);
     void *arg;
@@ -76,22 +75,25 @@ void console_logs_post(struct console_logs *logs, struct log_item *items)
 
 static void take_config(void *arg)
 {
-    struct order *order = arg;
-    log_files_reload(order->logs->files, order->config);
-    free(order);
+    struct console_logs *logs = arg;
+    log_files_reload(logs->files, atomic_exchange(&logs->next_config, NULL));
 }
 
 void console_logs_reload(struct console_logs *logs, struct config *config)
 {
-    struct order *order = order_new(logs);
     apply(logs, config);
-    order->config = config_ref(config);
-    loop_post(logs->disk, take_config, order);
+    struct config *overtaken = atomic_exchange(&logs->next_config, config_ref(config));
+    if (overtaken)
+        config_unref(overtaken);
+    else
+        loop_post(logs->disk, take_config, logs);
 }
 
 static void take_reopen(void *arg)
 {
     struct order *order = arg;
+    if (!order->reply_to)
+        atomic_store(&order->logs->is_reopening, false);
     log_files_reopen(order->logs->files);
     log_info("Console logs reopened log_directory=%s",
              quote(order->logs->directory, strlen(order->logs->directory)).s);
@@ -102,6 +104,8 @@ static void take_reopen(void *arg)
 
 void console_logs_reopen(struct console_logs *logs, struct loop *reply_to, void (*done)(void *arg), void *arg)
 {
+    if (!reply_to && atomic_exchange(&logs->is_reopening, true))
+        return;
     struct order *order = order_new(logs);
     order->reply_to = reply_to;
     order->done = done;

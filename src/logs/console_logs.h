@@ -22,6 +22,10 @@ struct console_logs {
     atomic_uint_fast64_t written, lost;
     atomic_uint open_files;
     atomic_bool failing;
+    /* On their way to the disk thread: the newest configuration, or NULL, and a reopening that nobody awaits.
+     * Neither queues up while the disk does not answer. */
+    struct config *_Atomic next_config;
+    atomic_bool is_reopening;
     struct log_second conflicts; /* log lines about two consoles of one name */
     pthread_mutex_t lock;
     struct console_log *names; /* logs by the names of their files */
