@@ -112,10 +112,18 @@ static void on_reopened(void *arg)
     control_request_arrived(request);
 }
 
+static void on_disk_timeout(struct loop_timer *timer)
+{
+    struct control_request *request = container_of(timer, struct control_request, timeout);
+    control_request_fail(request, "failed", NULL,
+                         "the disk does not answer, the logs are reopened when it does");
+}
+
 static void run_reopen(struct control_request *request)
 {
     const struct control_server *server = request->control->server;
     request->pending = 1;
+    loop_timer_arm(server->loop, &request->timeout, CONTROL_ANSWER_MS, on_disk_timeout);
     server->reopen(server->arg, on_reopened, request);
 }
 

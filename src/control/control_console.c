@@ -9,8 +9,6 @@
 #include "control/control_parts.h"
 #include "vspc/console_json.h"
 
-enum { ANSWER_MS = 5000 }; /* for the workers */
-
 static void on_timeout(struct loop_timer *timer)
 {
     struct control_request *request = container_of(timer, struct control_request, timeout);
@@ -241,7 +239,7 @@ void control_console_run(struct control_request *request)
     }
     request->finds = xcalloc(server->owner_count + 1, sizeof(struct console_find *));
     request->pending = server->owner_count;
-    loop_timer_arm(server->loop, &request->timeout, ANSWER_MS, on_timeout);
+    loop_timer_arm(server->loop, &request->timeout, CONTROL_ANSWER_MS, on_timeout);
     for (unsigned i = 0; i < server->owner_count; i++)
         console_find_ask(server->owners[i], text, len, &query);
 }

@@ -161,7 +161,7 @@ static void list_begin(struct control *control)
     control->lists.making = list;
     control->lists.count++;
     DL_APPEND(control->lists.all, list);
-    loop_timer_arm(server->loop, &list->timeout, LIST_ANSWER_MS, on_timeout);
+    loop_timer_arm(server->loop, &list->timeout, CONTROL_ANSWER_MS, on_timeout);
     for (unsigned i = 0; i < server->owner_count; i++)
         console_list_ask(server->owners[i], &query);
 }

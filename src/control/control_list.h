@@ -12,9 +12,8 @@ struct control_list;
 struct control_request;
 
 enum {
-    LISTS_MAX = 8,         /* in memory, with those that somebody still reads */
-    LIST_OLD_MS = 3000,    /* when there are so many, readers of one that is older than this have to go */
-    LIST_ANSWER_MS = 5000, /* for all owners to answer */
+    LISTS_MAX = 8,      /* in memory, with those that somebody still reads */
+    LIST_OLD_MS = 3000, /* when there are so many, readers of one that is older than this have to go */
 };
 
 struct control_lists {

@@ -13,6 +13,8 @@
 
 struct control_command;
 
+enum { CONTROL_ANSWER_MS = 5000 }; /* for workers, and the disk */
+
 struct control_request {
     struct control *control;       /* NULL: the control socket is closed */
     struct control_client *client; /* NULL: it has gone, or has its answer */
