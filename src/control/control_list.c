@@ -113,15 +113,17 @@ static void on_timeout(struct loop_timer *timer)
 {
     struct control_list *list = container_of(timer, struct control_list, timeout);
     struct control *control = list->control;
-    struct control_request *request, *next, *waiting = list->waiting;
+    struct control_request *request, *waiting = list->waiting;
+    /* Those who wait for the next one would only learn the same later. */
+    LL_CONCAT2(waiting, control->lists.waiting, next_waiting);
+    control->lists.waiting = NULL;
     control->lists.making = NULL;
     list->waiting = NULL;
     list_forget(list);
-    LL_FOREACH_SAFE2(waiting, request, next, next_waiting)
-    {
+    while ((request = waiting)) {
+        waiting = request->next_waiting;
         control_request_fail(request, "failed", NULL, "a worker of vspcd does not answer");
     }
-    begin_next(control);
 }
 
 static void on_rows(struct console_query *query)
