@@ -22,6 +22,9 @@ enum console_state { CONSOLE_OPENING, CONSOLE_CONNECTED, CONSOLE_LINGERING, CONS
 
 /* Input towards the VM: users are not read while this much (escaped) waits, until it is half of that. */
 enum { INPUT_HIGH = 16384, INPUT_LOW = INPUT_HIGH / 2 };
+/* What those add who have just come, before they can be made to wait, is bounded too: what exceeds this is
+ * dropped. */
+enum { INPUT_MAX = 1048576 };
 
 struct vm_conn;
 struct user_conn;

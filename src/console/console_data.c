@@ -111,14 +111,14 @@ void console_user_left(struct console *console, struct user_conn *user)
 
 void console_input(struct console *console, const uint8_t *data, size_t len)
 {
-    if (console_has_vm(console))
+    if (console_has_vm(console) && console->input.len < INPUT_MAX)
         telnet_escape(&console->input, data, len);
 }
 
 void console_input_break(struct console *console)
 {
     static const uint8_t mark[] = {TN_IAC, TN_BREAK};
-    if (console_has_vm(console))
+    if (console_has_vm(console) && console->input.len < INPUT_MAX)
         bytes_put(&console->input, mark, sizeof mark);
 }
 
