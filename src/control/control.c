@@ -34,7 +34,8 @@ static void refuse(struct control *control, int fd, const char *why)
 static void admit(struct control *control, int fd)
 {
     bool in_reserve = control->in_reserve < CLIENTS_IN_RESERVE;
-    if (control->client_count >= CLIENTS_MAX) {
+    /* Those who hang up as soon as they have asked still cost memory. */
+    if (control->client_count + control->forsaken >= CLIENTS_MAX) {
         refuse(control, fd, "too many control clients");
     } else if (!in_reserve && !admission_take(&control->server->shared->admission, ADMISSION_USER)) {
         refuse(control, fd, "no file descriptor left");

@@ -106,8 +106,6 @@ static void on_attach(struct control_request *request, struct console_order *ord
     if (!client)
         return;
     if (order->fd < 0) {
-        request->client = NULL;
-        client->request = NULL;
         control_client_kept(client);
         return;
     }

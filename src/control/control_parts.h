@@ -20,6 +20,7 @@ struct control {
     struct control_client *clients;
     unsigned client_count;
     unsigned in_reserve;              /* clients that need no ADMISSION_USER */
+    unsigned forsaken;                /* requests without an answer whose clients have gone */
     struct control_request *requests; /* not answered yet, or whose answers are on their way */
     struct control_lists lists;
     struct event_list *events;

@@ -41,6 +41,7 @@ void control_request_arrived(struct control_request *request)
 void control_request_forsake(struct control_request *request)
 {
     request->client = NULL;
+    request->control->forsaken++;
 }
 
 void control_request_abandon(struct control_request *request)
@@ -118,6 +119,10 @@ static void deliver(struct control_request *request, const char *text, struct co
     loop_timer_disarm(request->control->server->loop, &request->timeout);
     request->is_answered = true;
     request->client = NULL;
+    request->control->forsaken -= !client;
+    /* Answers on their way may be late, and need not wait for it. */
+    json_decref(request->body);
+    request->body = NULL;
     if (client) {
         control_client_answer(client, text, strlen(text), source);
         control_client_serve(client);
