@@ -11,8 +11,9 @@
 #include "vspc/console_json.h"
 
 enum {
-    REQUEST_MAX = 4096, /* bytes of a client's JSON */
-    REQUEST_DEPTH = 8,  /* of which jansson is not asked to go deeper */
+    REQUEST_MAX = 4096,    /* bytes of a client's JSON */
+    REQUEST_DEPTH = 8,     /* of which jansson is not asked to go deeper */
+    CHANGES_A_SECOND = 32, /* of one user's access: each is told to all others */
 };
 
 void control_peer_who(const struct control_peer *peer, char out[EVENT_WHO])
@@ -86,6 +87,17 @@ void user_control_record(struct attached *attached, uint8_t option, const uint8_
     attached->request = xmemdup0(data, len < REQUEST_MAX ? len : REQUEST_MAX);
 }
 
+static bool changes_too_fast(struct user_conn *user)
+{
+    struct attached *attached = user->attached;
+    uint64_t now = loop_now(user->console->owner->loop);
+    if (now - attached->changes_since_ms >= 1000) {
+        attached->changes_since_ms = now;
+        attached->changes = 0;
+    }
+    return ++attached->changes > CHANGES_A_SECOND;
+}
+
 /* Result: NULL, or what is wrong with the request. */
 static const char *take_access(struct user_conn *user, const json_t *request)
 {
@@ -97,7 +109,9 @@ static const char *take_access(struct user_conn *user, const json_t *request)
         return "force is true or false";
     if (json_object_size(request) != (force ? 2 : 1))
         return "beside access there may be force, and nothing else";
-    if (access_check(user->console, user, access, json_is_true(force)) == 0)
+    if (changes_too_fast(user))
+        refuse(user, "refused", "access may be changed 32 times a second");
+    else if (access_check(user->console, user, access, json_is_true(force)) == 0)
         access_change(user, access, json_is_true(force));
     else
         refuse(user, "refused", "somebody else has exclusive access");

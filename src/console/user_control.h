@@ -12,6 +12,8 @@ struct attached {
     struct control_peer peer;
     char *request;    /* recorded by the parser, to be taken before more is parsed: JSON; NULL: none */
     bool owes_access; /* its access has changed, and it is to be told as soon as it reads */
+    uint64_t changes_since_ms; /* the second in which it has asked for so many changes of its access */
+    unsigned changes;
 };
 
 /* Makes the connection that an order of type ATTACH brings a user of the console: order->fd is -1 then.
