@@ -14,7 +14,8 @@
 enum {
     READ_AT_ONCE = 16384,
     STALLED_MS = 10000,
-    STEPS_A_TURN = 16, /* requests or pieces of an answer, before others have their turn */
+    STEPS_A_TURN = 4, /* requests or pieces of an answer, before others have their turn */
+    TURN_MS = 5,      /* for all clients together, before the rest of the loop has its turn */
 };
 
 /* The one place that changes the state, and with it what is waited for. */
@@ -138,17 +139,19 @@ static bool step(struct control_client *client)
 
 void control_client_serve(struct control_client *client)
 {
+    struct loop *loop = client->control->server->loop;
     if (client->serving)
         return;
     if (client->state == CLIENT_FOLLOWING)
         set_state(client, CLIENT_WRITING);
     client->serving = true;
-    int steps = 0;
-    while (steps < STEPS_A_TURN && step(client))
-        steps++;
+    int steps = STEPS_A_TURN;
+    bool goes_on = true;
+    while (goes_on && steps-- > 0 && clock_ms() - loop_now(loop) < TURN_MS)
+        goes_on = step(client);
     client->serving = false;
-    if (steps == STEPS_A_TURN && client->state != CLIENT_GONE)
-        loop_timer_arm(client->control->server->loop, &client->go_on, 0, on_go_on);
+    if (goes_on && client->state != CLIENT_GONE)
+        loop_timer_arm(loop, &client->go_on, 0, on_go_on);
 }
 
 static void read_some(struct control_client *client)
@@ -170,6 +173,9 @@ static void read_some(struct control_client *client)
 static void on_io(struct loop_io *io, uint32_t events)
 {
     struct control_client *client = container_of(io, struct control_client, io);
+    /* Its turn comes, with what is here already. */
+    if (client->go_on.slot)
+        return;
     /* A half-closed client still gets its answers; one that is gone altogether may have left a request. */
     if (client->state == CLIENT_READING)
         read_some(client);
