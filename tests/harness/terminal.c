@@ -8,8 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+
+#include "vspc/text.h"
 
 struct terminal *terminal_run(char *const argv[])
 {
@@ -63,6 +66,13 @@ static bool pump(struct terminal *t)
     }
 }
 
+void terminal_resize(struct terminal *t, unsigned columns, unsigned lines)
+{
+    struct winsize size = {.ws_col = (unsigned short)columns, .ws_row = (unsigned short)lines};
+    if (ioctl(t->fd, TIOCSWINSZ, &size) < 0)
+        env_fail("TIOCSWINSZ: %s", strerror(errno));
+}
+
 void terminal_type(struct terminal *t, const char *keys)
 {
     size_t len = strlen(keys);
@@ -99,6 +109,26 @@ void terminal_wait(struct terminal *t, const char *text, unsigned timeout_ms)
         struct pollfd ready = {.fd = t->fd, .events = POLLIN};
         poll(&ready, 1, (int)(deadline - now));
     }
+}
+
+void terminal_expect(struct terminal *t, const char *text, unsigned timeout_ms)
+{
+    uint64_t deadline = clock_ms() + timeout_ms;
+    size_t len = strlen(text);
+    for (;;) {
+        bool open = pump(t);
+        size_t n = t->screen.len < len ? t->screen.len : len;
+        bool differs = n && memcmp(bytes_at(&t->screen), text, n) != 0;
+        if (n == len && !differs)
+            break;
+        uint64_t now = clock_ms();
+        if (differs || !open || now >= deadline)
+            env_fail("the terminal%s shows %s and not %s", open ? "" : " is closed and",
+                     quote(bytes_at(&t->screen), t->screen.len).s, quote(text, len).s);
+        struct pollfd ready = {.fd = t->fd, .events = POLLIN};
+        poll(&ready, 1, (int)(deadline - now));
+    }
+    bytes_drop(&t->screen, len);
 }
 
 int terminal_wait_exit(struct terminal *t, unsigned timeout_ms)

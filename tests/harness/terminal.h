@@ -20,9 +20,13 @@ struct terminal *terminal_telnet(uint16_t port);
 /* Ends the program, if it still runs. */
 void terminal_close(struct terminal *t);
 
+/* The program is told that its terminal has this size now. */
+void terminal_resize(struct terminal *t, unsigned columns, unsigned lines);
 void terminal_type(struct terminal *t, const char *keys);
 /* Waits until the text has been printed; takes all up to its end. */
 void terminal_wait(struct terminal *t, const char *text, unsigned timeout_ms);
+/* The next that it prints must be exactly this; takes it. */
+void terminal_expect(struct terminal *t, const char *text, unsigned timeout_ms);
 /* Waits until the program ends. Result: its status, as of waitpid. */
 int terminal_wait_exit(struct terminal *t, unsigned timeout_ms);
 

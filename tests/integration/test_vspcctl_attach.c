@@ -81,55 +81,6 @@ Test(vspcctl_attach, what_is_typed_and_printed_comes_through)
     tear_down(&s);
 }
 
-Test(vspcctl_attach, keys_behind_the_escape_do_what_help_says)
-{
-    struct scene s = set_up();
-    struct terminal *t = attach(&s, NULL);
-    vm_print_text(s.vm, "login: ");
-    terminal_wait(t, "login: ", SOON);
-    terminal_type(t, "\x1d?");
-    terminal_wait(t, "send a BREAK", SOON);
-    terminal_wait(t, "itself, to the console]", SOON);
-    terminal_type(t, "\x1dw");
-    terminal_wait(t, "control, rw]", SOON);
-    terminal_type(t, "\x1dl");
-    terminal_wait(t, "login: ", SOON);
-    terminal_type(t, "\x1dr");
-    terminal_wait(t, "[vspc: read-only", SOON);
-    terminal_type(t, "unheard");
-    terminal_type(t, "\x1dr");
-    terminal_wait(t, "[vspc: read-write]", SOON);
-    terminal_type(t, "heard\x1d!");
-    vm_expect_text(s.vm, "heard", SOON);
-    terminal_wait(t, "no such key", SOON);
-    terminal_type(t, "\x1d.");
-    expect_end(t, 0);
-    tear_down(&s);
-}
-
-Test(vspcctl_attach, exclusive_access_is_kept_and_taken_by_force)
-{
-    struct scene s = set_up();
-    struct terminal *first = attach(&s, "--exclusive-write");
-    ctl_expect(s.d, 4, "exclusive access", CTL("attach", "web-1"));
-    ctl_expect(s.d, 4, "exclusive access", CTL("send", "web-1", "x"));
-    ctl_expect(s.d, 0, "", CTL("send", "--force", "web-1", "x"));
-    vm_expect_text(s.vm, "x", SOON);
-    struct terminal *second = attach(&s, "--fallback");
-    terminal_type(second, "unheard");
-    terminal_wait(second, "[vspc: read-only", SOON);
-    terminal_type(second, "\x1d"
-                          "f");
-    terminal_wait(first, "has taken write access", SOON);
-    terminal_type(second, "second");
-    vm_expect_text(s.vm, "second", SOON);
-    terminal_type(first, "\x1d.");
-    terminal_type(second, "\x1d.");
-    expect_end(first, 0);
-    expect_end(second, 0);
-    tear_down(&s);
-}
-
 Test(vspcctl_attach, exclusive_access_is_an_event_and_the_usual_one_is_not)
 {
     struct scene s = set_up();
