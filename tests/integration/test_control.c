@@ -259,6 +259,9 @@ Test(control, a_drained_vspcd_refuses_vms_keeps_those_it_has_and_takes_them_agai
     json_t *answer = control_link_must(link, "'command':'show','console':'vm1'");
     struct user *user = user_connect((uint16_t)control_number(answer, "console.port"), USER_TELNET);
     json_decref(answer);
+    /* One who is not yet known to speak telnet could not be told. */
+    vm_print_text(vm, "here ");
+    user_expect_text(user, "here ", SOON);
     control_link_do(link, "'command':'drain'");
     user_wait_text(user, "[vspc: this concentrator is being drained]", SOON);
     struct user *refused = NULL;

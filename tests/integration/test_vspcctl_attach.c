@@ -137,7 +137,7 @@ Test(vspcctl_attach, the_end_of_the_server_ends_it_with_1)
 Test(vspcctl_attach, a_script_types_and_leaves_when_it_is_silent)
 {
     struct scene s = set_up();
-    struct ctl_run *run = ctl_start(s.d, "uname\n\x1d.", 8, CTL("attach", "web-1"));
+    struct ctl_run *run = ctl_start(s.d, "uname\n\x1d.", 8, CTL("attach", "--wait", "3", "web-1"));
     vm_expect_text(s.vm, "uname\n\x1d.", SOON);
     vm_print_text(s.vm, "Linux\xff\r\n");
     ctl_wait(run, 0);
