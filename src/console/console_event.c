@@ -53,6 +53,7 @@ void console_event(struct console *console, const struct console_event *event)
         event_lose(&owner->shared->events, 1);
         return;
     }
-    log_event(console, event, suppressed);
+    /* Who has read the line finds the event in the list. */
     tell_event(console, event);
+    log_event(console, event, suppressed);
 }

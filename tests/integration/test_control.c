@@ -277,6 +277,7 @@ Test(control, a_drained_vspcd_refuses_vms_keeps_those_it_has_and_takes_them_agai
     user_wait_text(user, "still here", SOON);
     control_link_do(link, "'command':'drain'");
     control_link_do(link, "'command':'drain','off':true");
+    user_close(user_connect(d->vm_port, USER_RAW));
     struct vm_link *other = vm_start_named(d, "vm2");
     vm_stop(other);
     vm_stop(vm);

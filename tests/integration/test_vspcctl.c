@@ -304,6 +304,7 @@ Test(vspcctl, drain_refuses_vms_until_it_is_off)
     cr_assert(strstr(version, "vspcd " VSPC_VERSION ", process ") && !strstr(version, "draining"), "%s",
               version);
     free(version);
+    user_close(user_connect(d->vm_port, USER_RAW));
     vm_stop(vm_start_named(d, "web-2"));
     stop(d, vm);
 }
