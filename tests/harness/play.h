@@ -33,8 +33,9 @@ struct play {
 };
 
 /* Everybody who is here sees first `told`, which is for all but who acts and raw, then `all`, then what is
- * for them alone. In all these, and in `text`, {ann} and so on stand for what that user is called, {=ann} for
- * the same in the list of users, {#ann} for the number there, {uid}, {uuid} and {port} for what they say. */
+ * for them alone. In all these, and in what the operator runs, {ann} and so on stand for what that user is
+ * called, {=ann} for the same in the list of users, {#ann} for the number there, {uid}, {uuid} and {port} for
+ * what they say. */
 struct play_step {
     void (*act)(struct play *play, enum play_actor who, const char *text);
     enum play_actor who;
