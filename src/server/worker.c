@@ -12,8 +12,8 @@ struct worker {
     pthread_t thread;
     bool has_ended;
     struct loop *loop;
-    /* What is on its way to the thread, or NULL. Of several that come faster than it takes them, only the last
-     * counts: so they never queue up, however long one takes. */
+    /* What is on its way to the thread, or NULL. Of several that come faster than it takes them, only the
+     * last counts: so they never queue up, however long one takes. */
     struct config *_Atomic next_config;
     const char *_Atomic next_notice;
     struct console_owner owner; /* the thread's */
