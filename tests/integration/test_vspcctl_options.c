@@ -94,7 +94,7 @@ Test(vspcctl_options, list_and_users_are_cut_to_the_terminal)
     struct vm_link *longer = vm_start_named(s.d, "a-name-that-is-much-too-long-for-a-narrow-terminal");
     daemon_wait_log(s.d, "VM connected vm=\"a-name", SOON);
     struct terminal *t = on_terminal(&s, "cols 60 rows 24", "list", NULL);
-    terminal_expect(t, "NAME        UUID ", SOON);
+    terminal_expect(t, "NAME        STATE ", SOON);
     terminal_wait(t, "TO-VM\r\na-name-th~  ", SOON);
     terminal_wait(t, "\r\nweb-1       ", SOON);
     expect_exit(t, 0);
@@ -265,29 +265,27 @@ Test(vspcctl_options, log_reads_what_vspcd_writes)
     expect_file(old, "1\r\n2\r\n\0333\r\n4");
     expect_file(path, "5\r\n");
     ctl_end(run);
-    ctl_expect(s.d, 1, "web-2.log: No such file", CTL("log", "web-2"));
+    ctl_expect(s.d, 1, "web-2.log is not there", CTL("log", "web-2"));
     free(old);
     free(path);
     tear_down(&s);
 }
 
-Test(vspcctl_options, stats_have_the_same_names_three_ways)
+Test(vspcctl_options, stats_have_the_same_names_in_json_and_for_prometheus)
 {
     struct site s = set_up(daemon_new(VSPCD, 8));
     json_t *stats = ctl_json(s.d, CTL("stats", "-j"));
-    char *plain = ctl_output(s.d, CTL("stats")), *text = ctl_output(s.d, CTL("stats", "-p")), *rest = text;
+    char *text = ctl_output(s.d, CTL("stats", "-p")), *rest = text;
     size_t families = 0;
     for (char *line; (line = strsep(&rest, "\n"));) {
         char name[128];
         if (sscanf(line, "# TYPE %127s ", name) != 1)
             continue;
         families++;
-        cr_assert(strstr(plain, name), "stats does not print %s", name);
         cr_assert(json_object_get(stats, name), "stats --json does not print %s", name);
     }
     cr_assert_gt(families, 20);
     cr_assert_eq(json_object_size(stats), families);
-    free(plain);
     free(text);
     json_decref(stats);
     tear_down(&s);
@@ -343,14 +341,14 @@ Test(vspcctl_options, exit_codes)
     struct site s = set_up(daemon_new(VSPCD, 8));
     static char *const one_console[] = {"show", "port", "users", "attach", "log", "disconnect"};
     for (size_t i = 0; i < sizeof one_console / sizeof *one_console; i++) {
-        ctl_expect(s.d, 3, "no console has such a name", CTL(one_console[i], "nothing"));
+        ctl_expect(s.d, 3, "no console has a name", CTL(one_console[i], "nothing"));
         ctl_expect(s.d, 3, "web-2", CTL(one_console[i], "web"));
         ctl_expect(NULL, 5, "no vspcd at", CTL(one_console[i], "web-1"));
     }
     static char *const none[] = {"list", "events", "stats", "reload", "reopen", "drain", "version"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         ctl_expect(NULL, 5, "no vspcd at", CTL(none[i]));
-    ctl_expect(s.d, 3, "no console has such a name", CTL("kick", "nothing", "1"));
+    ctl_expect(s.d, 3, "no console has a name", CTL("kick", "nothing", "1"));
     ctl_expect(NULL, 5, "no vspcd at", CTL("kick", "web-1", "1"));
     ctl_expect(NULL, 5, "no vspcd at", CTL("send", "web-1", "x"));
     ctl_expect(NULL, 5, "no vspcd at", CTL("broadcast", "*", "x"));
