@@ -2,6 +2,7 @@
 #include <curses.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +81,7 @@ static void open_screen(void)
     const char *term = getenv("TERM");
     bool is_known = newterm(NULL, stdout, stdin);
     char *place = is_known ? tigetstr("cup") : NULL;
-    if (place && place != (char *)-1)
+    if (place && (intptr_t)place != -1)
         return;
     if (is_known)
         reset_shell_mode();

@@ -204,7 +204,7 @@ static const char *format_time(time_t when, const char *format, char out[DISPLAY
 {
     struct tm tm;
     if (when < 0 || !localtime_r(&when, &tm) || !strftime(out, DISPLAY_SHORT, format, &tm))
-        strcpy(out, "?");
+        snprintf(out, DISPLAY_SHORT, "?");
     return out;
 }
 

@@ -114,7 +114,7 @@ void scrollback_print(struct ctl_conn *conn, const char *name, unsigned lines, b
     /* A stuck worker; or who lagged was spared the rest. */
     if (!s.is_live)
         print_last(&s);
-    while (follow) {
+    while (s.follows) {
         flush_output();
         read_more(conn, telnet, -1);
     }

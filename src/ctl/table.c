@@ -31,15 +31,21 @@ void table_put(struct table *table, char *text)
     table->cells[table->len++] = text;
 }
 
+/* The column behind this one; behind the last it is the first, of the next row. */
+static size_t next_column(const struct table *table, size_t column)
+{
+    return column + 1 == table->count ? 0 : column + 1;
+}
+
 /* How wide each column would like to be. */
 static void measure(const struct table *table, bool has_titles, unsigned *widths)
 {
     for (unsigned i = 0; i < table->count; i++)
         widths[i] = has_titles ? shown_width(table->columns[i].title) : 1;
-    for (size_t i = 0; i < table->len; i++) {
+    for (size_t i = 0, column = 0; i < table->len; i++, column = next_column(table, column)) {
         unsigned width = shown_width(table->cells[i]);
-        if (width > widths[i % table->count])
-            widths[i % table->count] = width;
+        if (width > widths[column])
+            widths[column] = width;
     }
 }
 
@@ -127,8 +133,7 @@ void table_print(struct table *table, FILE *file, unsigned columns, bool has_tit
         last--;
     for (unsigned i = 0; has_titles && i < table->count; i++)
         print_cell(file, table->columns[i].title, widths[i], table->columns[i].is_number, i == last);
-    for (size_t i = 0; i < table->len; i++) {
-        size_t at = i % table->count;
+    for (size_t i = 0, at = 0; i < table->len; i++, at = next_column(table, at)) {
         print_cell(file, table->cells[i], widths[at], table->columns[at].is_number, at == last);
         free(table->cells[i]);
     }
