@@ -19,8 +19,6 @@ struct console_owner *worker_owner(struct worker *worker);
 uint64_t worker_cpu_ns(const struct worker *worker);
 /* Any thread: goes on with another configuration, of which it takes a reference. */
 void worker_reload(struct worker *worker, struct config *config);
-/* Any thread: one line, constant text, to all its users. */
-void worker_notice(struct worker *worker, const char *text);
 
 /* Main: the worker tells users, closes everything and posts its removals, then posts done(arg) to reply_to.
  * It goes on closing what arrives until worker_join. */

@@ -314,15 +314,15 @@ static char *format_file_mode(const struct config_key *key, const void *field)
 
 #define SCALAR(type, parse_, format_)                                                                        \
     {                                                                                                        \
-        .size = sizeof(type), .parse = parse_, .format = format_                                             \
+        .size = sizeof(type), .parse = (parse_), .format = (format_)                                         \
     }
 #define ENUM(type, words_)                                                                                   \
     {                                                                                                        \
-        .size = sizeof(type), .words = words_, .parse = parse_enum, .format = format_enum                    \
+        .size = sizeof(type), .words = (words_), .parse = parse_enum, .format = format_enum                  \
     }
 #define TEXT(parse_)                                                                                         \
     {                                                                                                        \
-        .size = sizeof(char *), .parse = parse_, .format = format_text, .copy = copy_text,                   \
+        .size = sizeof(char *), .parse = (parse_), .format = format_text, .copy = copy_text,                 \
         .clear = clear_text                                                                                  \
     }
 

@@ -147,20 +147,20 @@ static void run_version(struct control_request *request)
 
 /* What may be asked, in the order of vspc-control(7). */
 static const struct control_command commands[] = {
-    {"list", false, run_list, 0, {NULL}, 0},
-    {"show", false, control_console_run, ORDER_SHOW, {"console"}, 1},
-    {"users", false, control_console_run, ORDER_USERS, {"console"}, 1},
-    {"send", true, run_send, ORDER_SEND, {"console", "text", "enter", "break", "force"}, 1},
-    {"broadcast", true, run_broadcast, ORDER_NOTICE, {"console", "text"}, 2},
-    {"kick", true, run_kick, ORDER_KICK, {"console", "user"}, 2},
-    {"disconnect", true, control_console_run, ORDER_DISCONNECT, {"console"}, 1},
-    {"attach", true, run_attach, ORDER_ATTACH, {"console", "access", "force", "as"}, 1},
-    {"events", false, run_events, 0, {"recent", "follow"}, 0},
-    {"stats", false, run_stats, 0, {"format"}, 0},
-    {"reload", true, run_reload, 0, {NULL}, 0},
-    {"reopen", true, run_reopen, 0, {NULL}, 0},
-    {"drain", true, run_drain, 0, {"off"}, 0},
-    {"version", false, run_version, 0, {NULL}, 0},
+    {"list", run_list, {NULL}, 0, 0, false},
+    {"show", control_console_run, {"console"}, 1, ORDER_SHOW, false},
+    {"users", control_console_run, {"console"}, 1, ORDER_USERS, false},
+    {"send", run_send, {"console", "text", "enter", "break", "force"}, 1, ORDER_SEND, true},
+    {"broadcast", run_broadcast, {"console", "text"}, 2, ORDER_NOTICE, true},
+    {"kick", run_kick, {"console", "user"}, 2, ORDER_KICK, true},
+    {"disconnect", control_console_run, {"console"}, 1, ORDER_DISCONNECT, true},
+    {"attach", run_attach, {"console", "access", "force", "as"}, 1, ORDER_ATTACH, true},
+    {"events", run_events, {"recent", "follow"}, 0, 0, false},
+    {"stats", run_stats, {"format"}, 0, 0, false},
+    {"reload", run_reload, {NULL}, 0, 0, true},
+    {"reopen", run_reopen, {NULL}, 0, 0, true},
+    {"drain", run_drain, {"off"}, 0, 0, true},
+    {"version", run_version, {NULL}, 0, 0, false},
 };
 
 /* The type of each field, which is the same in all commands. */

@@ -9,11 +9,11 @@ enum { COMMAND_FIELDS = 6 };
 
 struct control_command {
     const char *name;
-    bool changes; /* something, and is logged */
     void (*run)(struct control_request *request);
-    enum console_order_type order;      /* of a command to one console */
     const char *fields[COMMAND_FIELDS]; /* that it knows, beside v, command and id; NULL: no more */
     unsigned required;                  /* so many of them, from the first on, must be there */
+    enum console_order_type order;      /* of a command to one console */
+    bool changes;                       /* something, and is logged */
 };
 
 /* Result: NULL when there is no such command. */

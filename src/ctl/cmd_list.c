@@ -29,7 +29,7 @@ static void list_json(const json_t *consoles)
     json_array_foreach(consoles, i, console)
     {
         fputs(i ? ",\n" : "\n", stdout);
-        json_dumpf(console, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+        put_json(console);
     }
     puts(i ? "\n]" : "]");
 }

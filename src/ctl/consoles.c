@@ -42,7 +42,7 @@ char *console_name(const json_t *console, size_t *len)
     text[name_len] = 0;
     if (*label) {
         text[name_len] = '.';
-        strcpy(text + name_len + 1, label);
+        memcpy(text + name_len + 1, label, strlen(label) + 1);
     }
     *len = name_len + (*label ? 1 + strlen(label) : 0);
     return text;
@@ -118,10 +118,10 @@ json_t *consoles_matching(struct ctl_conn *conn, const struct call *call, unsign
     for (unsigned i = 0; i < count; i++)
         compile(call, &patterns[i], call->args[first + i], is_regex);
     json_t *all = consoles_list(conn), *console, *found = json_array();
-    json_t **rows = xcalloc(json_array_size(all), sizeof *rows);
+    json_t **rows = xcalloc(json_array_size(all), sizeof(json_t *));
     size_t i, n = 0;
     json_array_foreach(all, i, console) if (matches(patterns, count, console)) rows[n++] = console;
-    qsort(rows, n, sizeof *rows, compare);
+    qsort(rows, n, sizeof(json_t *), compare);
     for (i = 0; i < n; i++)
         json_array_append(found, rows[i]);
     for (i = 0; i < count && is_regex; i++)

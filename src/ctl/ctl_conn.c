@@ -27,7 +27,7 @@ int ctl_connect(struct ctl_conn *conn, const char *path)
     *conn = (struct ctl_conn){.fd = -1};
     if (strlen(path) >= sizeof addr.sun_path)
         return -ENAMETOOLONG;
-    strcpy(addr.sun_path, path);
+    memcpy(addr.sun_path, path, strlen(path));
     conn->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (conn->fd < 0)
         return -errno;
@@ -135,7 +135,7 @@ json_t *ctl_read(struct ctl_conn *conn, int timeout_ms)
 {
     uint64_t deadline = clock_ms() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms);
     const uint8_t *end = NULL;
-    while (!end) {
+    for (;;) {
         if (conn->scanned < conn->in.len)
             end = memchr(bytes_at(&conn->in) + conn->scanned, '\n', conn->in.len - conn->scanned);
         if (end)

@@ -225,9 +225,26 @@ const char *time_long(const char *rfc3339, char out[DISPLAY_SHORT])
     return date_long(parse_time(rfc3339), out);
 }
 
+/* jansson takes DEL for a character like others. */
+static int put_ascii(const char *text, size_t len, void *arg)
+{
+    (void)arg;
+    for (size_t i = 0; i < len; i++)
+        if (text[i] == 0x7f)
+            fputs("\\u007f", stdout);
+        else
+            putchar(text[i]);
+    return 0;
+}
+
+void put_json(const json_t *value)
+{
+    json_dump_callback(value, put_ascii, NULL, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_ENCODE_ANY);
+}
+
 void print_json(const json_t *value)
 {
-    json_dumpf(value, stdout, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_ENCODE_ANY);
+    put_json(value);
     putchar('\n');
 }
 

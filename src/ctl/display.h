@@ -45,7 +45,8 @@ const char *date_long(time_t when, char out[DISPLAY_SHORT]);
 const char *time_short(const char *rfc3339, char out[DISPLAY_SHORT]);
 const char *time_long(const char *rfc3339, char out[DISPLAY_SHORT]);
 
-/* One JSON value and a newline, in ASCII. */
+/* One JSON value, in printable ASCII; and the same with a newline. */
+void put_json(const json_t *value);
 void print_json(const json_t *value);
 
 /* How many columns standard output has; 0: it is no terminal. */

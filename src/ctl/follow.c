@@ -84,7 +84,12 @@ int follow_file(const char *path, unsigned lines, bool follow, struct log_text *
         return -errno;
     if (fd >= 0 && fstat(fd, &st) == 0)
         at = print_from(fd, last_lines(fd, st.st_size, lines), out);
-    while (follow) {
+    if (!follow) {
+        log_text_flush(out);
+        close(fd);
+        return 0;
+    }
+    for (;;) {
         flush_output();
         poll(NULL, 0, LOOK_MS);
         if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size < at)
@@ -94,7 +99,4 @@ int follow_file(const char *path, unsigned lines, bool follow, struct log_text *
         if (is_replaced(path, fd))
             replace(path, &fd, &at, out);
     }
-    log_text_flush(out);
-    close(fd);
-    return 0;
 }

@@ -16,7 +16,7 @@ static const struct command *const commands[] = {
     &drain_command,  &version_command,
 };
 
-enum { COMMANDS = sizeof commands / sizeof *commands };
+enum { COMMANDS = sizeof commands / sizeof(struct command *) };
 
 static void print_help(void)
 {

@@ -173,6 +173,7 @@ void log_files_take(struct log_files *files, struct log_item *items)
         struct log_file *file = find_file(files, item->name);
         if (!file->items)
             DL_APPEND2(files->ready, file, ready_prev, ready_next);
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): utlist's links are not seen through */
         DL_DELETE(items, item);
         DL_APPEND(file->items, item);
     }
@@ -228,6 +229,7 @@ void log_files_free(struct log_files *files)
     struct log_file *file, *next;
     HASH_ITER(hh, files->by_name, file, next)
     {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): uthash's links are not seen through */
         HASH_DELETE(hh, files->by_name, file);
         free(file);
     }

@@ -30,8 +30,8 @@ static size_t make_note(struct log_files *files, const struct log_file *file, ch
     if (!file->gap)
         return 0;
     if (!is_stamped(files) || file->mid_line) {
-        memcpy(out, "\r\n", 2);
-        len = 2;
+        out[len++] = '\r';
+        out[len++] = '\n';
     }
     if (is_stamped(files)) {
         log_stamp_format(&files->clock, now_realtime_ms(), out + len);

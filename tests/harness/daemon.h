@@ -18,7 +18,7 @@ struct daemon {
     unsigned user_ports;
     char *config; /* path of its vspc.ini, empty unless the test writes to it */
     char *state_dir;
-    char *control; /* path of its control socket */
+    char *control;   /* path of its control socket */
     pid_t frozen;    /* a thread's id, or 0 */
     char *log;       /* path of what it has written to standard error, since the first start */
     size_t log_from; /* where the log functions begin to look: the last start, or daemon_mark_log */
