@@ -34,6 +34,13 @@ size_t text_utf8(const void *data, size_t len, char *out);
 /* 8-4-4-4-12, lower case. */
 void uuid_format(const uint8_t uuid[UUID_SIZE], char out[UUID_TEXT]);
 
+struct grouped {
+    char s[32];
+};
+
+/* In decimal, with a comma between thousands. Use as grouped(n).s in an argument. */
+struct grouped grouped(uint64_t n);
+
 /* 0 to 15, or -1 when c is no hexadecimal digit. */
 int hex_digit(int c);
 

@@ -1,5 +1,6 @@
 #include "vspc/text.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static size_t escape(char *out, const uint8_t *in, size_t len)
@@ -88,6 +89,20 @@ void uuid_format(const uint8_t uuid[UUID_SIZE], char out[UUID_TEXT])
         out[n++] = digits[uuid[i] & 15];
     }
     out[n] = 0;
+}
+
+struct grouped grouped(uint64_t n)
+{
+    struct grouped out;
+    char digits[24];
+    size_t len = (size_t)snprintf(digits, sizeof digits, "%llu", (unsigned long long)n), at = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (i && (len - i) % 3 == 0)
+            out.s[at++] = ',';
+        out.s[at++] = digits[i];
+    }
+    out.s[at] = 0;
+    return out;
 }
 
 int hex_digit(int c)

@@ -83,25 +83,6 @@ static void say(const char *format, ...)
     fprintf(stderr, "vspcd: %s\n", text);
 }
 
-struct number {
-    char s[32];
-};
-
-/* With a comma between thousands. Use as number(n).s in an argument. */
-static struct number number(uint64_t n)
-{
-    struct number out;
-    char digits[24];
-    size_t len = (size_t)snprintf(digits, sizeof digits, "%llu", (unsigned long long)n), at = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (i && (len - i) % 3 == 0)
-            out.s[at++] = ',';
-        out.s[at++] = digits[i];
-    }
-    out.s[at] = 0;
-    return out;
-}
-
 static void keep_saved(void *arg, const char *name, size_t name_len, int port)
 {
     struct import *import = arg;
@@ -128,7 +109,7 @@ static void tell_read(void *arg, uint64_t keys)
 {
     struct import *import = arg;
     if (progress_is_due(import))
-        say("read %s saved ports, in about %s keys of Redis", number(import->count).s, number(keys).s);
+        say("read %s saved ports, in about %s keys of Redis", grouped(import->count).s, grouped(keys).s);
 }
 
 static int compare_names(const struct saved_port *left, const struct saved_port *right)
@@ -229,8 +210,8 @@ static void save_all(struct import *import, struct port_pool *pool)
         else
             count_skip(import, &import->saved[i], skip);
         if (progress_is_due(import))
-            say("imported %s saved ports; %s are left", number(import->imported).s,
-                number(import->count - i - 1).s);
+            say("imported %s saved ports; %s are left", grouped(import->imported).s,
+                grouped(import->count - i - 1).s);
     }
 }
 
@@ -274,11 +255,11 @@ static void tell_summary(const struct import *import)
 {
     char text[128];
     const char *before = "; skipped: ";
-    printf("imported %s of %s saved ports", number(import->imported).s, number(import->count).s);
+    printf("imported %s of %s saved ports", grouped(import->imported).s, grouped(import->count).s);
     for (enum skip skip = 0; skip < SKIP_COUNT; skip++) {
         if (!import->skipped[skip])
             continue;
-        printf("%s%s %s", before, number(import->skipped[skip]).s, skip_text(import, skip, text));
+        printf("%s%s %s", before, grouped(import->skipped[skip]).s, skip_text(import, skip, text));
         before = ", ";
     }
     putchar('\n');

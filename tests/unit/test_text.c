@@ -31,3 +31,12 @@ Test(text, what_is_utf8_stays_and_each_other_byte_is_replaced)
     becomes("\xf5\x80\x80\x80", 4, BAD BAD BAD BAD);
     becomes("\x80", 1, BAD);
 }
+
+Test(text, numbers_have_a_comma_between_thousands)
+{
+    cr_expect_str_eq(grouped(0).s, "0");
+    cr_expect_str_eq(grouped(999).s, "999");
+    cr_expect_str_eq(grouped(4012).s, "4,012");
+    cr_expect_str_eq(grouped(100000).s, "100,000");
+    cr_expect_str_eq(grouped(UINT64_MAX).s, "18,446,744,073,709,551,615");
+}
