@@ -12,6 +12,8 @@ struct acceptor;
 struct acceptor *acceptor_new(struct config *config, struct console_shared *shared);
 /* Starts the thread, which deals to these workers. Result: 0 or a negative errno. */
 int acceptor_start(struct acceptor *acceptor, struct worker **workers, unsigned worker_count);
+/* To post to, until acceptor_stop. */
+struct loop *acceptor_loop(struct acceptor *acceptor);
 /* Any thread: goes on with another configuration, of which it takes a reference. */
 void acceptor_reload(struct acceptor *acceptor, struct config *config);
 /* Any thread: from now on hosts are refused at once, as where nobody listens; or, with false, served again.

@@ -262,6 +262,11 @@ int acceptor_start(struct acceptor *acceptor, struct worker **workers, unsigned 
     return err;
 }
 
+struct loop *acceptor_loop(struct acceptor *acceptor)
+{
+    return acceptor->loop;
+}
+
 struct reload {
     struct acceptor *acceptor;
     struct config *config;

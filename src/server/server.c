@@ -69,6 +69,7 @@ static void begin_stop(struct server *server, int signal_number)
     if (server->stopping)
         return;
     server->stopping = true;
+    notify_stopping(server->notify);
     log_info("Shutting down signal=%s", signal_number == SIGINT ? "SIGINT" : "SIGTERM");
     acceptor_stop(server->acceptor);
     server->acceptor = NULL;
@@ -185,6 +186,7 @@ static bool may_keep_book(const struct server *server)
 static void start_book(struct server *server)
 {
     const char *dir = server->config->server.state_dir;
+    notify_status(server->notify, "reading the port book");
     server->book = port_book_start(server->disk, dir, server->shared.ports);
     if (port_book_wait_loaded(server->book, time_left(server->disk_deadline_ms)) == -ETIMEDOUT)
         log_warning(
@@ -256,6 +258,7 @@ static int start_all(struct server *server)
     if (err)
         return err;
     log_ready(server, limit);
+    notify_ready(server->notify);
     return 0;
 }
 
@@ -318,6 +321,7 @@ static void stop_writers(struct server *server)
 static void stop_all(struct server *server)
 {
     server->stopping = true;
+    notify_stopping(server->notify);
     if (server->acceptor)
         acceptor_stop(server->acceptor);
     server->acceptor = NULL;
@@ -336,6 +340,7 @@ static void stop_all(struct server *server)
         close(server->state_dir_lock);
     close(server->signals.fd);
     loop_free(server->loop);
+    notify_free(server->notify);
 }
 
 int server_run(struct config *config, const struct config_source *source)
@@ -347,6 +352,7 @@ int server_run(struct config *config, const struct config_source *source)
         log_error("Cannot start: %s", strerror(errno));
         return 1;
     }
+    server.notify = notify_new(&server);
     int err = start_all(&server);
     if (err)
         log_error("Cannot start: %s", strerror(-err));

@@ -59,18 +59,20 @@ bool server_reload(struct server *server, char **error, char ***restart)
         *error = xstrdup("vspcd is shutting down");
         return false;
     }
+    notify_reloading(server->notify);
     struct config *wanted = config_load(source->file, source->overrides, source->override_count, error);
-    if (!wanted) {
+    if (wanted) {
+        struct config *next = config_reload(server->config, wanted, note_restart_key, &keys);
+        config_unref(wanted);
+        apply(server, next);
+        log_info("Configuration reloaded");
+        *restart = keys.keys;
+    } else {
         log_config_error(*error);
         log_error("Configuration not reloaded, going on with the running one");
-        return false;
     }
-    struct config *next = config_reload(server->config, wanted, note_restart_key, &keys);
-    config_unref(wanted);
-    apply(server, next);
-    log_info("Configuration reloaded");
-    *restart = keys.keys;
-    return true;
+    notify_reloaded(server->notify);
+    return wanted != NULL;
 }
 
 /* What the control socket asks for; arg is the server. */

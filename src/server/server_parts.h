@@ -2,6 +2,7 @@
 #ifndef VSPC_SERVER_PARTS_H
 #define VSPC_SERVER_PARTS_H
 
+#include "server/notify.h"
 #include "vspc/acceptor.h"
 #include "vspc/control.h"
 #include "vspc/port_book.h"
@@ -23,6 +24,7 @@ struct server {
     unsigned workers_open; /* have not reported that they closed everything */
     struct control_server control_server;
     struct control *control;
+    struct notify *notify; /* NULL: systemd does not listen */
     bool stopping;
     int exit_code;
     struct loop_io signals;
