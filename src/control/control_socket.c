@@ -99,8 +99,8 @@ static int make_way(const char *path)
     return -1;
 }
 
-/* Gives the file to the group whose members may use it. */
-static void give_to_group(const char *path)
+/* Gives the file, which has this group, to the one whose members may use it. */
+static void give_to_group(const char *path, gid_t current)
 {
     struct group group, *found = NULL;
     char *buffer = xmalloc(GROUP_BUFFER);
@@ -109,7 +109,8 @@ static void give_to_group(const char *path)
         log_warning("The control socket keeps vspcd's own group, there is no group " SOCKET_GROUP
                     ": create it (groupadd --system " SOCKET_GROUP ") and restart socket=%s",
                     quote(path, strlen(path)).s);
-    else if (lchown(path, (uid_t)-1, found->gr_gid) < 0)
+    /* A service's sandbox may forbid the call, which its own group does not need. */
+    else if (found->gr_gid != current && lchown(path, (uid_t)-1, found->gr_gid) < 0)
         log_warning(
             "The control socket keeps vspcd's own group: %s; run vspcd as a member of the group " SOCKET_GROUP
             " socket=%s",
@@ -129,7 +130,7 @@ static int listen_at(struct control_socket *sock)
         return -errno;
     sock->device = st.st_dev;
     sock->inode = st.st_ino;
-    give_to_group(sock->path);
+    give_to_group(sock->path, st.st_gid);
     /* What the umask has taken away. */
     if (chmod(sock->path, SOCKET_MODE) < 0 || listen(sock->fd, SOCKET_BACKLOG) < 0)
         return -errno;
