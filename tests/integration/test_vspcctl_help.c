@@ -111,24 +111,6 @@ Test(vspcctl_help, every_help_names_the_options_that_the_manual_page_does)
     free(page);
 }
 
-Test(vspcctl_help, manual_pages_have_no_warnings)
-{
-    static const char *const pages[] = {"vspcctl.1", "vspc-control.7"};
-    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
-        char *output = xasprintf("%s/%s.out", env_dir(), pages[i]);
-        char *command =
-            xasprintf("scdoc <%s/packaging/man/%s.scd >%s/%s && MANWIDTH=80 man --warnings -l %s/%s 2>%s "
-                      ">/dev/null",
-                      VSPC_SOURCE, pages[i], env_dir(), pages[i], env_dir(), pages[i], output);
-        cr_assert_eq(system(command), 0, "%s", command);
-        char *warnings = env_read_file(output, 0, PAGE_MAX);
-        cr_assert_str_empty(warnings, "%s: %s", pages[i], warnings);
-        free(warnings);
-        free(command);
-        free(output);
-    }
-}
-
 Test(vspcctl_help, wrong_usage_exits_2_and_says_where_help_is)
 {
     ctl_expect(NULL, 2, "vspcctl --help", CTL("fly"));
