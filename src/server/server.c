@@ -293,7 +293,6 @@ static bool end_disk(struct server *server, uint64_t deadline)
 {
     if (server->book && port_book_stop_finish(server->book, time_left(deadline)) == -ETIMEDOUT)
         return false;
-    disk_stop_begin(server->disk);
     if (disk_stop_finish(server->disk, time_left(deadline)) != 0)
         return false;
     if (server->shared.logs)
@@ -309,6 +308,9 @@ static void stop_writers(struct server *server)
         port_book_stop_begin(server->book);
     if (server->shared.logs)
         console_logs_stop(server->shared.logs);
+    /* Redis may take all the time there is; the disk thread ends meanwhile. */
+    if (server->disk)
+        disk_stop_begin(server->disk);
     if (server->shared.mapping)
         redis_writer_stop(server->shared.mapping, WRITER_FLUSH_MS);
     bool stuck = server->disk && !end_disk(server, deadline);
