@@ -6,29 +6,15 @@
 TestSuite(config_sample, .init = fixture_setup, .fini = fixture_teardown);
 TestSuite(config_damaged, .init = fixture_setup, .fini = fixture_teardown, .timeout = 300);
 
-/* The path of the tree's vspc.ini, which stands two directories above this file. */
-static char *sample_path(void)
-{
-    char here[] = __FILE__;
-    for (int i = 0; i < 3; i++) {
-        char *slash = strrchr(here, '/');
-        cr_assert_not_null(slash, "compile with an absolute path");
-        *slash = 0;
-    }
-    return xasprintf("%s/vspc.ini", here);
-}
-
 /* The whole sample; the caller frees. */
 static char *read_sample(size_t *len)
 {
-    char *path = sample_path();
-    FILE *file = fopen(path, "r");
-    cr_assert_not_null(file, "%s", path);
+    FILE *file = fopen(VSPC_SOURCE "/vspc.ini", "r");
+    cr_assert_not_null(file);
     char *text = xmalloc(65536);
     *len = fread(text, 1, 65535, file);
     text[*len] = 0;
     fclose(file);
-    free(path);
     return text;
 }
 
@@ -75,8 +61,7 @@ Test(config_sample, has_every_key_in_order_with_its_default_and_comment)
 Test(config_sample, means_the_same_as_an_empty_file)
 {
     char *error;
-    char *path = sample_path();
-    struct config *sample = config_load(path, NULL, 0, &error);
+    struct config *sample = config_load(VSPC_SOURCE "/vspc.ini", NULL, 0, &error);
     cr_assert_not_null(sample, "%s", error);
     struct config *empty = loads("");
     struct config *none = config_load(NULL, NULL, 0, &error);
@@ -90,7 +75,6 @@ Test(config_sample, means_the_same_as_an_empty_file)
     config_unref(sample);
     config_unref(empty);
     config_unref(none);
-    free(path);
 }
 
 static uint64_t random_state;
