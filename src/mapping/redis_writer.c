@@ -26,7 +26,7 @@ enum purpose { PURPOSE_SERVE, PURPOSE_MOVE, PURPOSE_STOP };
 struct redis_writer {
     struct loop *loop;
     pthread_t thread;
-    /* For other threads to read. */
+    /* For other threads to read; so is state, through mapping_state_waiting. */
     atomic_uint_fast64_t updates; /* letters on their way */
     atomic_bool is_enabled;
     atomic_bool is_up;
