@@ -4,17 +4,28 @@
 #include <regex.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "display.h"
+
+enum { GIVE_WAY = 10 }; /* nice value */
 
 struct pattern {
     const char *glob; /* or NULL */
     regex_t regex;
 };
 
+/* Thousands of rows are to take no processor from vspcd's users. */
+static void give_way(void)
+{
+    if (getpriority(PRIO_PROCESS, 0) < GIVE_WAY)
+        setpriority(PRIO_PROCESS, 0, GIVE_WAY);
+}
+
 json_t *consoles_list(struct ctl_conn *conn)
 {
     json_t *consoles = json_array();
+    give_way();
     if (!ctl_send(conn, ctl_request("list", NULL)))
         fail(CTL_FAILED, "%s", conn->why);
     for (;;) {
